@@ -1,0 +1,198 @@
+package hub
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+)
+
+// Desired is the whole want of a pass: what should be reachable now, and by which way. Sorted.
+type Desired struct {
+	Base    Base
+	Reaches []Reach    // by prefix, then spoke
+	Routes  []VPCRoute // by table, then destination
+}
+
+// Base is the shared part: it stands whether or not there is a spoke.
+type Base struct {
+	Egresses   []Egress // device 0 first, class 1, 2, ...
+	Tunnels    []Tunnel // by name
+	Servers    []Server // by name
+	HubPrefix  []netip.Prefix
+	SetSysctls bool
+	Masquerade bool // let the kernel choose the source address
+	Ownership  Ownership
+	Hold       bool // the shared part is neither added to nor removed from
+}
+
+// Egress is a way out of the hub.
+type Egress struct {
+	ID      EgressID // kernel interface name
+	Class   uint8    // 1..59; the mark's bits 24-30 and the kernel routing table 26740+Class
+	Address netip.Addr
+	Gateway netip.Addr // first address of the subnet: the VPC router
+	Subnet  netip.Prefix
+	Hold    bool
+}
+
+// Tunnel is one tunnel interface and what may come out of it.
+type Tunnel struct {
+	Name    string
+	Origins []netip.Prefix // pools and site networks: legal sources
+	Sites   []netip.Prefix // networks that need a kernel route into the tunnel
+	ToHub   []Service
+	Other   OtherTraffic
+}
+
+// Server is one OpenVPN server as vpnconf sees it.
+type Server struct {
+	Name       string
+	ClientDir  string
+	OwnFiles   OwnFiles
+	Aggregates []netip.Prefix
+	Sites      []Site // clients with networks of their own
+}
+
+// Reach is one prefix of one spoke, as clients see it, and the way there.
+type Reach struct {
+	Spoke        SpokeID
+	Name         string       // the spoke's name: [A-Za-z0-9._-], at most 63
+	Prefix, Real netip.Prefix // Real differs under an alias
+	Egress       EgressID
+	Mark         uint32 // class<<24 | spoke number
+	Hold         bool   // neither add nor remove
+}
+
+// Needs lists the units this reach depends on: base, its egress, its spoke, itself.
+func (r Reach) Needs() []Unit {
+	return []Unit{{Kind: UnitBase}, {Kind: UnitEgress, Egress: r.Egress}, {Kind: UnitSpoke, Spoke: r.Spoke}, r.Unit()}
+}
+
+// Unit is the reach's own unit.
+func (r Reach) Unit() Unit { return Unit{Kind: UnitPrefix, Spoke: r.Spoke, Prefix: r.Prefix} }
+
+// Side tells the two ends of a peering apart.
+type Side string
+
+// The hub side's routes lead to spokes, the spoke side's lead back.
+const (
+	SideHub   Side = "hub"
+	SideSpoke Side = "spoke"
+)
+
+// VPCRoute is a wanted entry of a VPC route table.
+type VPCRoute struct {
+	Scope       Scope // whose credentials can write it
+	Table       TableID
+	Destination netip.Prefix
+	Peering     PeeringID
+	Side        Side
+	Spoke       SpokeID
+	Unit        Unit // UnitPrefix on the hub side, UnitSpoke on the spoke side
+	Hold        bool
+}
+
+// Holding returns d with everything that needs one of units on hold. d is not changed.
+func (d Desired) Holding(units Units) Desired {
+	if len(units) == 0 {
+		return d
+	}
+	out := d
+	base := units.Has(Unit{Kind: UnitBase})
+	out.Base.Hold = d.Base.Hold || base
+	out.Base.Egresses = slices.Clone(d.Base.Egresses)
+	for i := range out.Base.Egresses {
+		e := &out.Base.Egresses[i]
+		e.Hold = e.Hold || base || units.Has(Unit{Kind: UnitEgress, Egress: e.ID})
+	}
+	out.Reaches = slices.Clone(d.Reaches)
+	for i := range out.Reaches {
+		r := &out.Reaches[i]
+		r.Hold = r.Hold || units.HasAny(r.Needs())
+	}
+	out.Routes = slices.Clone(d.Routes)
+	for i := range out.Routes {
+		r := &out.Routes[i]
+		r.Hold = r.Hold || base || units.Has(r.Unit) || units.Has(Unit{Kind: UnitSpoke, Spoke: r.Spoke})
+	}
+	return out
+}
+
+// Verb is what a change does.
+type Verb string
+
+// The verbs. Replace counts as an addition: it never leaves a gap.
+const (
+	VerbAdd     Verb = "add"
+	VerbRemove  Verb = "remove"
+	VerbReplace Verb = "replace"
+)
+
+// Change is one step of a plan.
+type Change struct {
+	Verb   Verb   `json:"verb"`
+	Unit   Unit   `json:"-"`
+	Object string `json:"object"` // identity in the plane: "route 10.1.0.0/16 table 26741"
+	Detail string `json:"detail"` // value, in the words of the tool a person would check with
+}
+
+// Object is a thing a plane has or wants: an identity, a value and the unit it belongs to.
+// Want and have are compared as objects; Diff is the same for every plane.
+type Object struct {
+	Key   string // identity within the plane, sortable
+	Value string // canonical value; a difference is a replace
+	Unit  Unit
+	Hold  bool // neither add, replace nor remove
+}
+
+// Diff says which changes lead from have to want, sorted by key. A held object of the
+// want protects its key: neither added, replaced nor removed.
+func Diff(want, have []Object) []Change {
+	old := make(map[string]Object, len(have))
+	for _, o := range have {
+		old[o.Key] = o
+	}
+	var out []Change
+	for _, w := range want {
+		h, ok := old[w.Key]
+		delete(old, w.Key)
+		switch {
+		case w.Hold || h.Hold:
+		case !ok:
+			out = append(out, Change{Verb: VerbAdd, Unit: w.Unit, Object: w.Key, Detail: w.Value})
+		case h.Value != w.Value:
+			out = append(out, Change{Verb: VerbReplace, Unit: w.Unit, Object: w.Key, Detail: w.Value})
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(old)) {
+		if h := old[key]; !h.Hold {
+			out = append(out, Change{Verb: VerbRemove, Unit: h.Unit, Object: key, Detail: h.Value})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Change) int {
+		switch {
+		case a.Object < b.Object:
+			return -1
+		case a.Object > b.Object:
+			return 1
+		}
+		return 0
+	})
+	return out
+}
+
+// Additions returns the changes that add or replace, Removals those that remove.
+func Additions(cs []Change) []Change { return filter(cs, func(v Verb) bool { return v != VerbRemove }) }
+
+// Removals returns the changes that take something away.
+func Removals(cs []Change) []Change { return filter(cs, func(v Verb) bool { return v == VerbRemove }) }
+
+func filter(cs []Change, keep func(Verb) bool) []Change {
+	var out []Change
+	for _, c := range cs {
+		if keep(c.Verb) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
