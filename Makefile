@@ -1,0 +1,70 @@
+# peerhub: `make help` lists the targets.
+SHELL   := /bin/bash
+GO      ?= go
+PREFIX  ?= /usr
+DESTDIR ?=
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+# What the demo, the tests and the benchmarks need beside Go, as Debian packages.
+PACKAGES := openvpn nftables iproute2 iptables iputils-ping conntrack tcpdump iperf3 curl socat \
+            netcat-openbsd procps awscli openssl gcc libc6-dev git ca-certificates
+TOOLS    := openvpn nft ip iptables ping conntrack tcpdump iperf3 curl socat nc ps /usr/bin/aws openssl gcc git
+
+.PHONY: help build demo demo-down test lint check bench install clean deps docs
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## hubd, hubctl and hublab in bin/
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/hubd ./cmd/hubctl ./cmd/hublab
+
+deps: ## install the Debian packages that demo, test and bench need (as root)
+	@missing=; for t in $(TOOLS); do command -v $$t >/dev/null || missing="$$missing $$t"; done; \
+	if [ -n "$$missing" ]; then \
+	  echo "installing what is missing:$$missing"; \
+	  if [ "$$(id -u)" != 0 ]; then echo "not root: run 'make deps' as root, it needs apt-get install" >&2; exit 1; fi; \
+	  export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null; \
+	fi; \
+	for t in $(TOOLS); do command -v $$t >/dev/null || { echo "still missing: $$t (package of: $(PACKAGES))" >&2; exit 1; }; done
+
+demo: deps build ## the story of README with proof, on this machine alone (root); KEEP=1 leaves the lab up
+	@$(GO) run ./test/e2e/demo $(if $(KEEP),-keep)
+
+demo-down: ## remove what a kept or killed demo left
+	@if [ -x bin/hublab ]; then bin/hublab down; fi
+
+test: deps ## every test, with the race detector (root)
+	@$(GO) run ./test/run
+
+lint: ## gofmt, go vet, staticcheck
+	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt differs: $$out"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+check: lint ## lint, and the rules about the tree itself
+	$(GO) mod verify
+	$(GO) test -count=1 ./test/tree
+
+bench: deps build ## the bars, as ratios in one run; writes bench.json; SABOTAGE=1 must miss them all
+	@$(GO) run ./test/bench $(if $(SABOTAGE),-sabotage)
+
+docs: ## references that are generated from code
+	$(GO) run ./test/tree/docs
+
+install: build ## into $(DESTDIR): binaries, units, sysctl file, reference config
+	install -D -m 0755 bin/hubd   $(DESTDIR)$(PREFIX)/sbin/hubd
+	install -D -m 0755 bin/hubctl $(DESTDIR)$(PREFIX)/bin/hubctl
+	install -D -m 0644 deploy/systemd/hubd.service             $(DESTDIR)$(PREFIX)/lib/systemd/system/hubd.service
+	install -D -m 0644 deploy/systemd/hubd-fail-closed.service $(DESTDIR)$(PREFIX)/lib/systemd/system/hubd-fail-closed.service
+	install -D -m 0644 deploy/sysctl.d/90-hubd.conf            $(DESTDIR)$(PREFIX)/lib/sysctl.d/90-hubd.conf
+	install -D -m 0644 deploy/sysusers.d/hubd.conf             $(DESTDIR)$(PREFIX)/lib/sysusers.d/hubd.conf
+	install -D -m 0644 deploy/networkd/90-hubd.conf            $(DESTDIR)$(PREFIX)/lib/systemd/networkd.conf.d/90-hubd.conf
+	install -D -m 0644 deploy/hubd.yaml                        $(DESTDIR)$(PREFIX)/share/doc/hubd/hubd.yaml
+	install -d -m 0750 $(DESTDIR)/etc/hubd $(DESTDIR)/etc/hubd/accounts.d
+	@[ -e $(DESTDIR)/etc/hubd/hubd.yaml ] || install -m 0640 deploy/hubd.yaml $(DESTDIR)/etc/hubd/hubd.yaml
+	install -d $(DESTDIR)$(PREFIX)/share/doc/hubd/iam && install -m 0644 deploy/iam/* $(DESTDIR)$(PREFIX)/share/doc/hubd/iam/
+
+clean: ## remove what build, demo and bench made
+	rm -rf bin bench.json demo.json faults.json
