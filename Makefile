@@ -58,6 +58,7 @@ install: build ## into $(DESTDIR): binaries, units, sysctl file, reference confi
 	install -D -m 0755 bin/hubctl $(DESTDIR)$(PREFIX)/bin/hubctl
 	install -D -m 0644 deploy/systemd/hubd.service             $(DESTDIR)$(PREFIX)/lib/systemd/system/hubd.service
 	install -D -m 0644 deploy/systemd/hubd-fail-closed.service $(DESTDIR)$(PREFIX)/lib/systemd/system/hubd-fail-closed.service
+	for t in openvpn-server@ openvpn@; do install -D -m 0644 "deploy/systemd/openvpn-server@.service.d/10-hubd.conf" "$(DESTDIR)$(PREFIX)/lib/systemd/system/$$t.service.d/10-hubd.conf"; done
 	install -D -m 0644 deploy/sysctl.d/90-hubd.conf            $(DESTDIR)$(PREFIX)/lib/sysctl.d/90-hubd.conf
 	install -D -m 0644 deploy/sysusers.d/hubd.conf             $(DESTDIR)$(PREFIX)/lib/sysusers.d/hubd.conf
 	install -D -m 0644 deploy/networkd/90-hubd.conf            $(DESTDIR)$(PREFIX)/lib/systemd/networkd.conf.d/90-hubd.conf
