@@ -18,11 +18,11 @@ type rule struct {
 	never []string // forbidden though it is in the standard library
 }
 
-// io are the standard library's I/O packages, which the core does without.
-var io = []string{"net", "os", "net/http", "database/sql", "os/exec", "syscall", "io/ioutil", "log", "log/slog", "testing"}
+// ioPackages are the standard library's I/O packages, which the core does without.
+var ioPackages = []string{"net", "os", "net/http", "database/sql", "os/exec", "syscall", "io/ioutil", "log", "log/slog", "testing"}
 
 var rules = map[string]rule{
-	"hub":          {never: io},
+	"hub":          {never: ioPackages},
 	"hub/awsapi":   {may: []string{"peerhub/hub", sdk, "golang.org/x/time/rate"}},
 	"hub/config":   {may: []string{"peerhub/hub", "github.com/goccy/go-yaml/", "github.com/goccy/go-yaml"}},
 	"hub/state":    {may: []string{"peerhub/hub", "modernc.org/sqlite", "golang.org/x/sys/unix"}},
