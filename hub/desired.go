@@ -9,6 +9,7 @@ import (
 // Desired is the whole want of a pass: what should be reachable now, and by which way. Sorted.
 type Desired struct {
 	Base    Base
+	Spokes  []Spoke    // every spoke with a reach, the hub VPC among them; by id
 	Reaches []Reach    // by prefix, then spoke
 	Routes  []VPCRoute // by table, then destination
 }
@@ -51,6 +52,15 @@ type Server struct {
 	OwnFiles   OwnFiles
 	Aggregates []netip.Prefix
 	Sites      []Site // clients with networks of their own
+}
+
+// Spoke says who stands behind the reaches that carry its id.
+type Spoke struct {
+	ID      SpokeID
+	Name    string // as in its reaches
+	Number  uint16 // as in the marks
+	Scope   Scope
+	Peering PeeringID // "" for the hub VPC
 }
 
 // Reach is one prefix of one spoke, as clients see it, and the way there.

@@ -29,6 +29,13 @@ type Troubled interface {
 	Problems(want Desired) []Problem
 }
 
+// Lacking is implemented by views that lack something which no change of theirs can
+// mend, such as a VPC route whose place is taken by a foreign one. The units are held
+// for the planes after this one, as those of pending additions are.
+type Lacking interface {
+	Lacks(want Desired) Units
+}
+
 // Discoverer reads the topology. It never writes.
 type Discoverer interface {
 	// Survey reads the scopes that are due and returns the whole topology: fresh parts

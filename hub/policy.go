@@ -149,8 +149,20 @@ const (
 // saved before anything is applied.
 type Remembered struct {
 	Numbers map[SpokeID]uint16         // spoke numbers, 1..65535, allotted once
-	Winners map[netip.Prefix]PeeringID // who holds a prefix that two spokes announce
+	Winners map[netip.Prefix]PeeringID // who holds a prefix: keeps it when another spoke announces it too
 	Absent  map[SpokeID]Absence        // spokes that vanished without an explicit end
+	// AbsentPrefixes are prefixes that vanished from spokes that are still there.
+	AbsentPrefixes map[SpokeID]map[netip.Prefix]Absence
+	// Run is the present run of removals; the limit of Safety.MaxRemoved bounds all of it.
+	Run Run
+}
+
+// Run is a run of passes that removed reaches on the word of AWS. It ends after
+// Safety.RemovalsAfter complete answers that removed nothing.
+type Run struct {
+	Reaches int             // how many there were when it began; 0 = no run
+	Removed map[SpokeID]int // how many went, by spoke
+	Quiet   Absence         // complete answers since the last removal
 }
 
 // Absence counts complete answers in which something that was there is missing.

@@ -65,4 +65,5 @@ const (
 	RemovalHeld Code = "REMOVAL_HELD"
 	Paused      Code = "PAUSED"
 	LedgerDoubt Code = "LEDGER_DOUBT"
+	StateFailed Code = "STATE_FAILED" // what must be remembered could not be saved
 )

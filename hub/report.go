@@ -1,6 +1,9 @@
 package hub
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // Report is what a pass did, as a value. Log lines, metrics, the control socket,
 // hubctl and tests are all made from it.
@@ -11,6 +14,7 @@ type Report struct {
 	DryRun   bool
 	Desired  Desired
 	Topology Topology
+	Spokes   []SpokeReport // by name; the hub VPC is the one with Hub set
 	Planes   []PlaneReport // in the order of additions
 	Problems []Problem     // sorted by subject, code, detail
 	Held     []Held        // what is neither added nor removed, and why
@@ -23,6 +27,41 @@ type PlaneReport struct {
 	Pending []Change // still lacking after it: failed, not allowed by the mode, or a dry run
 	Lacks   Units    // units of the additions among Pending
 	Error   string   // why the plane is frozen, or the joined errors of its changes
+}
+
+// Health is how a spoke stands in one plane.
+type Health string
+
+// The healths. Unknown is not a failure: the other side of a one-sided spoke is not ours to see.
+const (
+	HealthOK      Health = "ok"      // everything wanted is there
+	HealthLacking Health = "lacking" // something wanted is not there
+	HealthHeld    Health = "held"    // left as it is: guard, an earlier plane, a pause or a frozen plane
+	HealthUnknown Health = "unknown" // the place could not be read, or there is no such plane
+)
+
+// Count is how many of the wanted things are there.
+type Count struct {
+	OK    int `json:"ok"`
+	Total int `json:"total"`
+}
+
+// SpokeReport is how one spoke stands after a pass.
+type SpokeReport struct {
+	ID       SpokeID
+	Name     string
+	Hub      bool // the hub VPC itself
+	Scope    Scope
+	Peering  PeeringID    // "" for the hub VPC
+	State    PeeringState // "" when the peering is not listed any more, and for the hub VPC
+	Number   uint16
+	Prefixes []netip.Prefix // what clients reach, or would; sorted
+	Excluded []netip.Prefix // announced, but left out: refused or excluded by config; sorted
+	Hold     bool           // the guard holds all of it
+	Planes   map[PlaneName]Health
+	HubSide  Count // VPC routes toward the spoke
+	Spoke    Count // VPC routes back, where we may see
+	OneSided bool  // the spoke's own tables are not ours to see
 }
 
 // Held is something a pass left alone on purpose.

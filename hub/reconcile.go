@@ -1,0 +1,224 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Input is everything one pass needs to know.
+type Input struct {
+	At         time.Time // when the pass begins; the core never asks for the time
+	Policy     Policy
+	Topology   Topology
+	Remembered Remembered
+	Prev       *Desired // what the last pass wanted, from the state directory after a restart; nil: nothing known
+	Mode       Mode     // "" means the policy's
+	DryRun     bool     // plan only: nothing is saved or applied, and Repair goes on as before
+	// AllowRemovals lets what the guard would hold go in this pass (hubctl sync --allow-removals).
+	AllowRemovals bool
+	// Doubt says why the state is not to be trusted, "" when it is. While it is not,
+	// nothing is removed before the hub's own source has given a fresh answer.
+	Doubt  string
+	Paused map[PlaneName]bool
+	// Save makes durable what Decide and the guard remember, and the want, before anything
+	// is applied. It is called only when one of them changed. When it fails nothing is applied.
+	Save func(context.Context, Remembered, Desired) error
+}
+
+// mode returns how far the pass may go; unknown means: write nothing.
+func (in Input) mode() Mode {
+	if in.Mode != "" {
+		return in.Mode
+	}
+	if in.Policy.Mode != "" {
+		return in.Policy.Mode
+	}
+	return ModeObserve
+}
+
+// Reconciler brings the planes to what is wanted. Passes run one at a time; repairs of a
+// plane run at any time, also during a pass: each plane has a lock of its own.
+type Reconciler struct {
+	pass  sync.Mutex
+	slots []*slot // in the order of additions
+}
+
+// slot is one plane and what it was last told to do.
+type slot struct {
+	plane Plane
+
+	mu     sync.Mutex // held while the plane is observed, planned and applied
+	orders *orders    // nil before the first pass
+	writes int        // counts applies by Repair, so that a pass knows its view is old
+}
+
+// orders is what Repair may do on its own: the last want, and how far.
+type orders struct {
+	want        Desired
+	add, remove bool
+}
+
+// NewReconciler returns a reconciler over planes, which are given in the order of additions.
+func NewReconciler(planes ...Plane) *Reconciler {
+	r := &Reconciler{}
+	for _, p := range planes {
+		r.slots = append(r.slots, &slot{plane: p})
+	}
+	return r
+}
+
+// Plan is a dry run: the report of a pass that applies nothing and saves nothing.
+func (r *Reconciler) Plan(ctx context.Context, in Input) Report {
+	in.DryRun = true
+	rep, _ := r.Pass(ctx, in)
+	return rep
+}
+
+// Pass reads, decides, guards, plans and applies once. Additions go plane by plane along
+// the path, and what a plane still lacks is held for the planes after it; removals go the
+// other way and are never gated. It returns what happened and what must be remembered for
+// the next pass; the want for the next pass's Prev is the report's Desired.
+// Report.Took is left to the caller.
+func (r *Reconciler) Pass(ctx context.Context, in Input) (Report, Remembered) {
+	r.pass.Lock()
+	defer r.pass.Unlock()
+
+	want, problems, mem := Decide(in.Policy, in.Topology, in.Remembered)
+	verdict := Guard(in.Prev, want, in.Topology, in.Policy, mem, in.AllowRemovals)
+	want, mem = verdict.Desired, verdict.Remembered
+
+	mode := in.mode()
+	rep := Report{Started: in.At, Mode: mode, DryRun: in.DryRun, Desired: want, Topology: in.Topology, Held: verdict.Held}
+	rep.Problems = append(problems, verdict.Problems...)
+
+	p := pass{
+		slots:   r.slots,
+		paused:  in.Paused,
+		dry:     in.DryRun,
+		add:     mode == ModeAdd || mode == ModeSync,
+		remove:  mode == ModeSync,
+		verdict: verdict,
+	}
+	if reason := doubtful(in); reason != "" && p.remove {
+		p.remove = false
+		rep.Problems = append(rep.Problems, Problem{Code: LedgerDoubt, Subject: "state", Detail: reason,
+			Mend: "nothing: removals begin again after a full answer of the hub's own account"})
+	}
+	if in.DryRun {
+		p.add, p.remove = false, false
+		mem = in.Remembered
+	} else if err := save(ctx, in, mem, want); err != nil {
+		p.add, p.remove, p.keepOrders = false, false, true
+		rep.Problems = append(rep.Problems, Problem{Code: StateFailed, Subject: "state", Detail: err.Error(),
+			Mend: "make room in, or give hubd access to, the state directory; what works goes on working"})
+	}
+	p.run(ctx, want, &rep)
+	rep.Spokes = spokeReports(in.Topology, rep)
+	sortProblems(&rep.Problems)
+	sortHeld(&rep.Held)
+	return rep, mem
+}
+
+// doubtful says why nothing may be removed in this pass, "" when removals may go.
+func doubtful(in Input) string {
+	if s, ok := hubSource(in.Topology); ok && s.Fresh {
+		return ""
+	}
+	switch {
+	case in.Doubt != "":
+		return in.Doubt
+	case in.Prev == nil:
+		return "nothing is known of an earlier pass, and the hub's own account has not answered yet"
+	}
+	return ""
+}
+
+// save makes the memory and the want durable when they changed.
+func save(ctx context.Context, in Input, mem Remembered, want Desired) error {
+	if in.Save == nil || (in.Prev != nil && want.Equal(*in.Prev) && mem.Equal(in.Remembered)) {
+		return nil
+	}
+	if err := in.Save(ctx, mem, want); err != nil {
+		return fmt.Errorf("saving what must be remembered: %w", err)
+	}
+	return nil
+}
+
+// Repair brings one plane back to the last want, after somebody else wrote to its place.
+// Before the first pass it does nothing.
+func (r *Reconciler) Repair(ctx context.Context, plane PlaneName) PlaneReport {
+	for _, s := range r.slots {
+		if s.plane.Name() == plane {
+			return s.repair(ctx)
+		}
+	}
+	return PlaneReport{Plane: plane, Error: fmt.Sprintf("there is no plane %q", plane)}
+}
+
+func (s *slot) repair(ctx context.Context) PlaneReport {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rep := PlaneReport{Plane: s.plane.Name()}
+	if s.orders == nil || !s.orders.add {
+		return rep
+	}
+	view, err := s.plane.Observe(ctx)
+	if err != nil {
+		rep.Error = fmt.Sprintf("reading %s: %v", rep.Plane, err)
+		return rep
+	}
+	o := *s.orders
+	view, err = s.make(ctx, view, o.want, Additions, &rep)
+	if o.remove {
+		var rerr error
+		view, rerr = s.make(ctx, view, o.want, Removals, &rep)
+		err = errors.Join(err, rerr)
+	}
+	s.writes++
+	rep.Pending = view.Plan(o.want)
+	rep.Lacks = lacksOf(view, o.want, rep.Pending)
+	if err != nil {
+		rep.Error = err.Error()
+	}
+	return rep
+}
+
+// make applies those changes of the plan which pick lets through, and notes in rep which
+// of them were made: those that the plan after them does not name any more.
+func (s *slot) make(ctx context.Context, view View, want Desired, pick func([]Change) []Change, rep *PlaneReport) (View, error) {
+	changes := pick(view.Plan(want))
+	if len(changes) == 0 {
+		return view, nil
+	}
+	after, err := s.plane.Apply(ctx, view, changes)
+	if err != nil {
+		err = fmt.Errorf("writing %s: %w", s.plane.Name(), err)
+	}
+	if after == nil { // a plane that cannot say what it reached reached nothing
+		return view, errors.Join(err, fmt.Errorf("%s did not say what it reached", s.plane.Name()))
+	}
+	rep.Applied = append(rep.Applied, gone(changes, after.Plan(want))...)
+	return after, err
+}
+
+// gone returns the changes of before that after does not name any more.
+func gone(before, after []Change) []Change {
+	type key struct {
+		verb   Verb
+		object string
+	}
+	left := make(map[key]bool, len(after))
+	for _, c := range after {
+		left[key{c.Verb, c.Object}] = true
+	}
+	var out []Change
+	for _, c := range before {
+		if !left[key{c.Verb, c.Object}] {
+			out = append(out, c)
+		}
+	}
+	return out
+}
