@@ -24,6 +24,9 @@ func (f *Fabric) receive(p *port, frame []byte) {
 		f.drop(p.name(), ReasonMalformed, err.Error())
 		return
 	}
+	if f.answerND(p, pk) {
+		return
+	}
 	if frame[0]&1 != 0 {
 		f.drop(p.name(), ReasonBroadcast, pk.String())
 		return

@@ -8,11 +8,17 @@ const internetPlace = "internet"
 // leave takes a packet out of a VPC: the gateway maps the private source to its
 // public address, whoever sent the packet.
 func (f *Fabric) leave(s *snapshot, v *vpc, pk *packet) {
-	var public netip.Addr
-	if owner := v.hosts[pk.src]; owner != nil {
-		public = owner.public[pk.src]
+	owner := v.hosts[pk.src]
+	if owner == nil {
+		f.drop(v.gateway, ReasonNoPublic, pk.String())
+		return
 	}
-	if !public.IsValid() || pk.v6 {
+	if pk.v6 { // its addresses are public ones, and no host of the internet speaks IPv6 here
+		f.drop(internetPlace, ReasonNoHost, pk.String())
+		return
+	}
+	public, ok := owner.public[pk.src]
+	if !ok {
 		f.drop(v.gateway, ReasonNoPublic, pk.String())
 		return
 	}

@@ -12,11 +12,15 @@ const quoteMax = 576 - 28
 // groups like any other, as part of the flow it is about.
 func (f *Fabric) tooBig(e *eni, pk *packet, h hop) {
 	f.drop(h.place, ReasonMTU, pk.String())
-	if !pk.df || pk.v6 || f.faults.Load().quietMTU {
+	if !pk.df || f.faults.Load().quietMTU {
 		return
 	}
+	frame := fragNeeded(e, pk, h.mtu)
+	if pk.v6 {
+		frame = tooBig6(pk, h.mtu)
+	}
 	var answer packet
-	if err := answer.parseFrame(fragNeeded(e, pk, h.mtu)); err != nil {
+	if err := answer.parseFrame(frame); err != nil {
 		f.opt.Logf("fabric: build fragmentation needed: %v", err)
 		return
 	}
@@ -41,4 +45,11 @@ func fragNeeded(e *eni, pk *packet, mtu int) []byte {
 	copy(message[8:], quote)
 	binary.BigEndian.PutUint16(message[2:], checksum(message, 0))
 	return frame
+}
+
+// tooBig6 builds ICMPv6 type 2 (RFC 4443); the whole stays within 1280 bytes.
+func tooBig6(pk *packet, mtu int) []byte {
+	body := binary.BigEndian.AppendUint32(nil, uint32(mtu))
+	body = append(body, pk.ip[:min(len(pk.ip), 1280-48)]...)
+	return icmp6Frame(2, 0, routerLinkLocal, pk.src, 64, body)
 }
