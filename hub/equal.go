@@ -3,6 +3,7 @@ package hub
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -34,9 +35,15 @@ func (s Server) equal(o Server) bool {
 
 // Equal reports whether m and o remember the same.
 func (m Remembered) Equal(o Remembered) bool {
-	return maps.Equal(m.Numbers, o.Numbers) && maps.Equal(m.Winners, o.Winners) && maps.Equal(m.Absent, o.Absent) &&
-		maps.EqualFunc(m.AbsentPrefixes, o.AbsentPrefixes, maps.Equal) &&
-		m.Run.Reaches == o.Run.Reaches && m.Run.Quiet == o.Run.Quiet && maps.Equal(m.Run.Removed, o.Run.Removed)
+	return maps.Equal(m.Numbers, o.Numbers) && maps.Equal(m.Winners, o.Winners) && maps.EqualFunc(m.Absent, o.Absent, Absence.equal) &&
+		maps.EqualFunc(m.AbsentPrefixes, o.AbsentPrefixes, func(a, b map[netip.Prefix]Absence) bool {
+			return maps.EqualFunc(a, b, Absence.equal)
+		}) &&
+		m.Run.Reaches == o.Run.Reaches && m.Run.Quiet.equal(o.Run.Quiet) && maps.Equal(m.Run.Removed, o.Run.Removed)
+}
+
+func (a Absence) equal(b Absence) bool {
+	return a.Survey == b.Survey && a.Count == b.Count && a.Since.Equal(b.Since)
 }
 
 // CompareProblems orders problems by subject, code, detail.

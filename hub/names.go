@@ -90,6 +90,48 @@ func (u Unit) String() string {
 	return "unknown unit"
 }
 
+// MarshalText writes the unit as "base", "egress:ID", "spoke:ID" or "prefix:ID:PREFIX".
+func (u Unit) MarshalText() ([]byte, error) {
+	switch u.Kind {
+	case 0:
+		return nil, nil
+	case UnitBase:
+		return []byte("base"), nil
+	case UnitEgress:
+		return []byte("egress:" + string(u.Egress)), nil
+	case UnitSpoke:
+		return []byte("spoke:" + string(u.Spoke)), nil
+	case UnitPrefix:
+		return []byte("prefix:" + string(u.Spoke) + ":" + u.Prefix.String()), nil
+	}
+	return nil, fmt.Errorf("unit of unknown kind %d", u.Kind)
+}
+
+// UnmarshalText reads what MarshalText writes.
+func (u *Unit) UnmarshalText(text []byte) error {
+	kind, rest, _ := strings.Cut(string(text), ":")
+	switch kind {
+	case "":
+		*u = Unit{}
+	case "base":
+		*u = Unit{Kind: UnitBase}
+	case "egress":
+		*u = Unit{Kind: UnitEgress, Egress: EgressID(rest)}
+	case "spoke":
+		*u = Unit{Kind: UnitSpoke, Spoke: SpokeID(rest)}
+	case "prefix":
+		id, prefix, _ := strings.Cut(rest, ":")
+		p, err := netip.ParsePrefix(prefix)
+		if err != nil {
+			return fmt.Errorf("reading unit %q: %w", text, err)
+		}
+		*u = Unit{Kind: UnitPrefix, Spoke: SpokeID(id), Prefix: p}
+	default:
+		return fmt.Errorf("reading unit %q: unknown kind", text)
+	}
+	return nil
+}
+
 // Units is a set of units.
 type Units map[Unit]struct{}
 

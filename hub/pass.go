@@ -25,7 +25,6 @@ type turn struct {
 	want   Desired
 	rep    PlaneReport
 	errs   []error
-	frozen bool // could not be read: nothing is applied
 	paused bool
 }
 
@@ -63,7 +62,7 @@ func (p *pass) run(ctx context.Context, want Desired, rep *Report) {
 
 // propagates reports whether what t lacks is held for the planes after it. A pass that
 // may not add shows the whole plan instead: it would have been added.
-func (p *pass) propagates(t *turn) bool { return t.frozen || t.paused || (p.add && !p.dry) }
+func (p *pass) propagates(t *turn) bool { return t.rep.Unread || t.paused || (p.add && !p.dry) }
 
 // observe reads the plane; the slot's lock is held.
 func (t *turn) observe(ctx context.Context) {
@@ -72,7 +71,7 @@ func (t *turn) observe(ctx context.Context) {
 		err = errors.New("no answer")
 	}
 	if err != nil {
-		t.frozen = true
+		t.rep.Unread = true
 		t.errs = append(t.errs, fmt.Errorf("reading %s: %w", t.rep.Plane, err))
 		return
 	}
@@ -81,7 +80,7 @@ func (t *turn) observe(ctx context.Context) {
 
 // refresh reads the plane again when a repair wrote to it since; the slot's lock is held.
 func (t *turn) refresh(ctx context.Context) {
-	if !t.frozen && t.writes != t.slot.writes {
+	if !t.rep.Unread && t.writes != t.slot.writes {
 		t.observe(ctx)
 	}
 }
@@ -96,7 +95,7 @@ func (p *pass) additions(ctx context.Context, t *turn) {
 		// Removals wait for the way back, also those of a repair in between.
 		s.orders = &orders{want: t.want, add: p.add && !t.paused}
 	}
-	if t.frozen {
+	if t.rep.Unread {
 		t.rep.Lacks = Units{Unit{Kind: UnitBase}: {}}
 		return
 	}
@@ -116,7 +115,7 @@ func (p *pass) removals(ctx context.Context, t *turn, want Desired) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t.refresh(ctx)
-	if t.frozen {
+	if t.rep.Unread {
 		return
 	}
 	if p.remove && !t.paused {
@@ -158,7 +157,7 @@ func lacksOf(view View, want Desired, pending []Change) Units {
 // reason says why what t lacks is held for the planes after it.
 func (t *turn) reason() string {
 	switch {
-	case t.frozen:
+	case t.rep.Unread:
 		return fmt.Sprintf("%s could not be read", t.rep.Plane)
 	case t.paused:
 		return fmt.Sprintf("%s is paused", t.rep.Plane)
@@ -180,7 +179,7 @@ func (t *turn) finish(rep *Report) {
 	if err := errors.Join(t.errs...); err != nil {
 		t.rep.Error = err.Error()
 		// A plane that knows the reason of each failure says it better.
-		if t.frozen || len(problems) == 0 {
+		if t.rep.Unread || len(problems) == 0 {
 			problems = append(problems, Problem{Code: PlaneFailed, Subject: name, Detail: err.Error(),
 				Mend: "journalctl -u hubd -n 50, then: hubctl sync"})
 		}

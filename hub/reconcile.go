@@ -104,19 +104,17 @@ func (r *Reconciler) Pass(ctx context.Context, in Input) (Report, Remembered) {
 	}
 	if reason := doubtful(in); reason != "" && p.remove {
 		p.remove = false
-		rep.Problems = append(rep.Problems, Problem{Code: LedgerDoubt, Subject: "state", Detail: reason,
-			Mend: "nothing: removals begin again after a full answer of the hub's own account"})
+		rep.Problems = append(rep.Problems, Problem{Code: LedgerDoubt, Subject: "state", Detail: reason, Mend: Mend(LedgerDoubt)})
 	}
 	if in.DryRun {
 		p.add, p.remove = false, false
 		mem = in.Remembered
 	} else if err := save(ctx, in, mem, want); err != nil {
 		p.add, p.remove, p.keepOrders = false, false, true
-		rep.Problems = append(rep.Problems, Problem{Code: StateFailed, Subject: "state", Detail: err.Error(),
-			Mend: "make room in, or give hubd access to, the state directory; what works goes on working"})
+		rep.Problems = append(rep.Problems, Problem{Code: StateFailed, Subject: "state", Detail: err.Error(), Mend: Mend(StateFailed)})
 	}
 	p.run(ctx, want, &rep)
-	rep.Spokes = spokeReports(in.Topology, rep)
+	rep.Spokes = spokeReports(rep)
 	sortProblems(&rep.Problems)
 	sortHeld(&rep.Held)
 	return rep, mem
@@ -167,7 +165,7 @@ func (s *slot) repair(ctx context.Context) PlaneReport {
 	}
 	view, err := s.plane.Observe(ctx)
 	if err != nil {
-		rep.Error = fmt.Sprintf("reading %s: %v", rep.Plane, err)
+		rep.Unread, rep.Error = true, fmt.Sprintf("reading %s: %v", rep.Plane, err)
 		return rep
 	}
 	o := *s.orders

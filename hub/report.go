@@ -26,7 +26,8 @@ type PlaneReport struct {
 	Applied []Change // made in this pass
 	Pending []Change // still lacking after it: failed, not allowed by the mode, or a dry run
 	Lacks   Units    // units of the additions among Pending
-	Error   string   // why the plane is frozen, or the joined errors of its changes
+	Unread  bool     // it could not be read, so nothing was applied and everything after it was held
+	Error   string   // why it could not be read, or the joined errors of its changes
 }
 
 // Health is how a spoke stands in one plane.

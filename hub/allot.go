@@ -1,0 +1,145 @@
+package hub
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"strings"
+)
+
+// nameMax is how long a spoke name may be: it becomes an nftables comment, a label and a tag.
+const nameMax = 63
+
+// nameAll gives every spoke a name of its own: the account's name from the config, else the
+// Name tag on our side of the peering, else the account id. Spokes that would have the same
+// name, as several VPCs of one account do, all get the end of their VPC id behind it.
+func (d *decision) nameAll(spokes []*spoke) {
+	byBase := make(map[string][]*spoke)
+	for _, s := range spokes {
+		byBase[d.baseName(s)] = append(byBase[d.baseName(s)], s)
+	}
+	used := make(map[string]bool, len(spokes))
+	var rest []*spoke
+	for _, s := range spokes { // in the order of their ids, so that map order does not matter
+		base := d.baseName(s)
+		if len(byBase[base]) == 1 {
+			s.name, used[base] = base, true
+			continue
+		}
+		rest = append(rest, s)
+	}
+	for _, s := range rest {
+		s.name = uniqueName(d.baseName(s), string(s.id), used)
+		used[s.name] = true
+	}
+}
+
+func (d *decision) baseName(s *spoke) string {
+	candidates := []string{s.account.Name, s.peering.Name, string(s.scope.Account), string(s.id)}
+	if s.hub {
+		candidates = []string{d.policy.HubName, d.topology.Hub.Name, "hub"}
+	}
+	for _, c := range candidates {
+		if name := sanitise(c); name != "" {
+			return name
+		}
+	}
+	return "unnamed"
+}
+
+// uniqueName puts as much of the end of id behind base as makes it unlike the used names.
+func uniqueName(base, id string, used map[string]bool) string {
+	end := sanitise(strings.TrimPrefix(id, "vpc-"))
+	for n := 4; ; n++ {
+		tail := end[max(0, len(end)-n):]
+		name := base[:min(len(base), nameMax-1-len(tail))] + "-" + tail
+		if !used[name] {
+			return name
+		}
+		if n >= len(end) {
+			break
+		}
+	}
+	for n := 2; ; n++ { // only names made up to clash come here
+		tail := fmt.Sprintf("-%d", n)
+		if name := base[:min(len(base), nameMax-len(tail))] + tail; !used[name] {
+			return name
+		}
+	}
+}
+
+// sanitise keeps [A-Za-z0-9._-] and writes a hyphen for every run of anything else.
+func sanitise(s string) string {
+	var b strings.Builder
+	gap := false
+	for _, r := range s {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '.', r == '_', r == '-':
+			if gap && b.Len() > 0 {
+				b.WriteByte('-')
+			}
+			gap = false
+			b.WriteRune(r)
+		default:
+			gap = true
+		}
+		if b.Len() >= nameMax {
+			break
+		}
+	}
+	out := b.String()
+	return out[:min(len(out), nameMax)]
+}
+
+// number gives every spoke with a reach its number, once and for ever: marks of running
+// flows carry it. numbers is changed. Only when all are used up do VPCs give theirs back
+// that AWS does not list any more.
+func (d *decision) number(spokes []*spoke, numbers map[SpokeID]uint16) {
+	used := make(map[uint16]bool, len(numbers))
+	for _, n := range numbers {
+		used[n] = true
+	}
+	next := 1
+	for _, s := range spokes {
+		if len(s.prefixes) == 0 {
+			continue
+		}
+		if n, ok := numbers[s.id]; ok {
+			s.number = n
+			continue
+		}
+		for next <= math.MaxUint16 && used[uint16(next)] {
+			next++
+		}
+		if next > math.MaxUint16 && d.reclaim(numbers, used) {
+			next = 1
+			for used[uint16(next)] {
+				next++
+			}
+		}
+		if next > math.MaxUint16 {
+			d.report(SpokeNumbers, s.name, fmt.Sprintf("all %d spoke numbers are in use", math.MaxUint16), Mend(SpokeNumbers))
+			s.prefixes = []netip.Prefix{}
+			continue
+		}
+		s.number = uint16(next)
+		numbers[s.id], used[s.number] = s.number, true
+	}
+}
+
+// reclaim takes back the numbers of VPCs that no peering names, and reports whether there were any.
+func (d *decision) reclaim(numbers map[SpokeID]uint16, used map[uint16]bool) bool {
+	listed := map[SpokeID]bool{SpokeID(d.topology.Hub.VPC): true}
+	for _, p := range d.topology.Peerings {
+		listed[SpokeID(p.Peer.VPC)] = true
+	}
+	found := false
+	for id, n := range numbers {
+		if !listed[id] {
+			delete(numbers, id)
+			delete(used, n)
+			found = true
+		}
+	}
+	return found
+}
