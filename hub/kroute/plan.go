@@ -1,0 +1,155 @@
+package kroute
+
+import (
+	"fmt"
+	"slices"
+
+	"peerhub/hub"
+)
+
+// Plan says which changes lead to d. What is equal is passed over before any text is
+// made of it: with ten thousand prefixes and one change that is the cost of the pass.
+func (v *view) Plan(d hub.Desired) []hub.Change {
+	routes, rules := want(d)
+	want, have := v.routeObjects(d, routes)
+	w, h := v.ruleObjects(d, rules)
+	want, have = append(want, w...), append(have, h...)
+	if d.Base.SetSysctls {
+		w, h = v.wantSysctls(d)
+		want, have = append(want, w...), append(have, h...)
+	}
+	return hub.Diff(want, have)
+}
+
+// routeObjects are the routes that differ. Both sides are sorted by key.
+func (v *view) routeObjects(d hub.Desired, routes []wanted[route]) (want, have []hub.Object) {
+	leftover := func(r route) {
+		shared := r.Table == mainTable || r.Table == closedTable
+		have = append(have, hub.Object{Key: r.object(), Value: r.detail(), Unit: unitOf(r), Hold: shared && d.Base.Hold})
+	}
+	i := 0
+	for _, w := range routes {
+		for i < len(v.routes) && compareKeys(v.routes[i].routeKey, w.it.routeKey) < 0 {
+			leftover(v.routes[i])
+			i++
+		}
+		there := i < len(v.routes) && v.routes[i].routeKey == w.it.routeKey
+		if there {
+			i++
+		}
+		if w.hold || v.held(w.it) || there && v.routes[i-1] == w.it {
+			continue
+		}
+		want = append(want, hub.Object{Key: w.it.object(), Value: w.it.detail(), Unit: w.unit})
+		if there {
+			r := v.routes[i-1]
+			have = append(have, hub.Object{Key: r.object(), Value: r.detail(), Unit: w.unit})
+		}
+	}
+	for ; i < len(v.routes); i++ {
+		leftover(v.routes[i])
+	}
+	return want, have
+}
+
+// held reports whether a wanted route cannot be made now for a reason that is a problem
+// and no failure: its tunnel is not there, or somebody else's route has its place.
+func (v *view) held(r route) bool {
+	if _, taken := v.foreign[r.routeKey]; taken {
+		return true
+	}
+	if r.Dst.Addr().Is6() && !v.hasIPv6() {
+		return true
+	}
+	return r.Table == mainTable && !v.links[r.Dev].Up
+}
+
+// hasIPv6 reports whether the kernel has IPv6 at all (it can be booted without).
+func (v *view) hasIPv6() bool {
+	_, ok := v.sysctls[conf6("all", "forwarding")]
+	return ok
+}
+
+// unitOf is what a route belonged to that is no longer wanted, as far as it shows.
+func unitOf(r route) hub.Unit {
+	switch {
+	case r.Table == closedTable:
+		return hub.Unit{Kind: hub.UnitBase}
+	case r.Table == mainTable:
+		return siteUnit(r.Dst)
+	case r.Kind == unicast && r.Via.IsValid():
+		return hub.Unit{Kind: hub.UnitPrefix, Prefix: r.Dst}
+	}
+	return hub.Unit{Kind: hub.UnitEgress, Egress: hub.EgressID(r.Dev)}
+}
+
+// ruleObjects are all rules; they are few.
+func (v *view) ruleObjects(d hub.Desired, rules []wanted[rule]) (want, have []hub.Object) {
+	heldTables := map[uint32]bool{closedTable: d.Base.Hold}
+	units := map[uint32]hub.Unit{}
+	for _, e := range d.Base.Egresses {
+		heldTables[table(e.Class)] = e.Hold || d.Base.Hold
+		units[table(e.Class)] = hub.Unit{Kind: hub.UnitEgress, Egress: e.ID}
+	}
+	for _, w := range rules {
+		if v.byOthers[w.it] || w.it.V6 && !v.hasIPv6() {
+			continue
+		}
+		want = append(want, hub.Object{Key: w.it.object(), Unit: w.unit, Hold: w.hold})
+	}
+	for _, r := range v.rules {
+		unit, ok := units[r.Table]
+		if !ok {
+			unit = hub.Unit{Kind: hub.UnitBase}
+		}
+		have = append(have, hub.Object{Key: r.object(), Unit: unit, Hold: heldTables[r.Table]})
+	}
+	return want, have
+}
+
+// Problems says why something of d cannot work on this host.
+func (v *view) Problems(d hub.Desired) []hub.Problem {
+	var out []hub.Problem
+	for _, t := range d.Base.Tunnels {
+		if l, ok := v.links[t.Name]; len(t.Sites) > 0 && !l.Up {
+			detail := "there is no interface " + t.Name
+			if ok {
+				detail = "interface " + t.Name + " is down"
+			}
+			out = append(out, hub.Problem{Code: hub.TunnelAbsent, Subject: t.Name,
+				Detail: fmt.Sprintf("%s; its site networks %v have no route", detail, t.Sites),
+				Mend:   "start its OpenVPN server; the routes follow by themselves"})
+		}
+	}
+	for _, e := range d.Base.Egresses {
+		if l, ok := v.links[string(e.ID)]; !ok {
+			out = append(out, hub.Problem{Code: hub.NoEgress, Subject: string(e.ID),
+				Detail: "there is no interface " + string(e.ID), Mend: "ip link"})
+		} else if !l.Up {
+			out = append(out, hub.Problem{Code: hub.NoEgress, Subject: string(e.ID),
+				Detail: "interface " + string(e.ID) + " is down", Mend: "ip link set " + string(e.ID) + " up"})
+		}
+	}
+	for _, n := range v.needs(d) {
+		out = append(out, hub.Problem{Code: hub.SysctlWrong, Subject: sysctlName(n.path),
+			Detail: fmt.Sprintf("is %q: %s", v.sysctls[n.path], n.why),
+			Mend:   fmt.Sprintf("sysctl -w %s=%s", sysctlName(n.path), n.value)})
+	}
+	return append(out, v.conflicts(d)...)
+}
+
+// conflicts are foreign routes that stand where ours belong and lead elsewhere.
+func (v *view) conflicts(d hub.Desired) []hub.Problem {
+	var out []hub.Problem
+	routes, _ := want(d)
+	for _, w := range routes {
+		f, taken := v.foreign[w.it.routeKey]
+		if !taken || f.Kind == w.it.Kind && f.Dev == w.it.Dev && (f.Via == w.it.Via || w.it.Table == mainTable) {
+			continue
+		}
+		out = append(out, hub.Problem{Code: hub.PlaneFailed, Subject: w.it.object(),
+			Detail: fmt.Sprintf("a route that is not ours (protocol %d) has this place: %s; wanted: %s", f.proto, f.detail(), w.it.detail()),
+			Mend:   fmt.Sprintf("ip route del %s table %s proto %d", dstText(f.Dst), tableText(f.Table), f.proto)})
+	}
+	return slices.Clip(out)
+}

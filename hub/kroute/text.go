@@ -1,0 +1,231 @@
+package kroute
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"peerhub/hub"
+)
+
+// object is the identity of a route, as it stands in changes: "route 10.1.0.0/16 table 26741".
+func (k routeKey) object() string {
+	s := "route " + dstText(k.Dst) + " table " + tableText(k.Table)
+	if k.Metric != 0 {
+		s += " metric " + strconv.FormatUint(uint64(k.Metric), 10)
+	}
+	return s
+}
+
+// detail is the rest of a route, in the words of `ip route`.
+func (r route) detail() string {
+	var s []string
+	switch r.Kind {
+	case blackhole:
+		s = append(s, "blackhole")
+	case unreachable:
+		s = append(s, "unreachable")
+	case otherKind:
+		s = append(s, "of another type")
+	}
+	if r.Via.IsValid() {
+		s = append(s, "via", r.Via.String())
+	}
+	if r.Dev != "" {
+		s = append(s, "dev", r.Dev)
+	}
+	if r.Via.IsValid() && r.Dev != "" {
+		s = append(s, "onlink")
+	}
+	if r.Odd {
+		s = append(s, "with other attributes")
+	}
+	return strings.Join(s, " ")
+}
+
+// parseRoute is the inverse of object and detail for the routes we make. An empty detail
+// gives the key only.
+func parseRoute(object, detail string) (route, error) {
+	var r route
+	f := strings.Fields(object)
+	if len(f) < 4 || f[0] != "route" || f[2] != "table" {
+		return r, fmt.Errorf("read %q as a route: want \"route PREFIX table NUMBER\"", object)
+	}
+	var err error
+	if r.Dst, err = parseDst(f[1]); err != nil {
+		return r, fmt.Errorf("read %q as a route: %w", object, err)
+	}
+	if r.Table, err = parseTable(f[3]); err != nil {
+		return r, fmt.Errorf("read %q as a route: %w", object, err)
+	}
+	if len(f) == 6 && f[4] == "metric" {
+		m, err := strconv.ParseUint(f[5], 10, 32)
+		if err != nil {
+			return r, fmt.Errorf("read %q as a route: %w", object, err)
+		}
+		r.Metric = uint32(m)
+	}
+	f = strings.Fields(detail)
+	for i := 0; i < len(f); i++ {
+		switch {
+		case f[i] == "blackhole":
+			r.Kind = blackhole
+		case f[i] == "unreachable":
+			r.Kind = unreachable
+		case f[i] == "onlink":
+		case f[i] == "via" && i+1 < len(f):
+			i++
+			if r.Via, err = netip.ParseAddr(f[i]); err != nil {
+				return r, fmt.Errorf("read %q as a next hop: %w", detail, err)
+			}
+		case f[i] == "dev" && i+1 < len(f):
+			i++
+			r.Dev = f[i]
+		default:
+			return r, fmt.Errorf("read %q as a next hop: %q is not a word of ours", detail, f[i])
+		}
+	}
+	return r, nil
+}
+
+// object is a rule's identity, which is the whole rule, in the words of `ip rule`.
+func (r rule) object() string {
+	var s strings.Builder
+	s.WriteString("rule ")
+	if r.V6 {
+		s.WriteString("-6 ")
+	}
+	fmt.Fprintf(&s, "pref %d", r.Priority)
+	if r.Iif != "" {
+		s.WriteString(" iif " + r.Iif)
+	}
+	if r.Mask != 0 {
+		fmt.Fprintf(&s, " fwmark 0x%x/0x%x", r.Mark, r.Mask)
+	}
+	fmt.Fprintf(&s, " lookup %d", r.Table)
+	if r.Odd != "" {
+		fmt.Fprintf(&s, " and more %x", r.Odd)
+	}
+	return s.String()
+}
+
+// parseRule is the inverse of object. What we never make is looked up among v's rules.
+func (v *view) parseRule(object string) (rule, error) {
+	for _, r := range v.rules {
+		if r.object() == object {
+			return r, nil
+		}
+	}
+	var r rule
+	text, ok := strings.CutPrefix(object, "rule ")
+	if text, r.V6 = strings.CutPrefix(text, "-6 "); !ok {
+		return r, fmt.Errorf("read %q as a rule: does not begin with \"rule\"", object)
+	}
+	f := strings.Fields(text)
+	for i := 0; i+1 < len(f); i += 2 {
+		var err error
+		switch f[i] {
+		case "pref":
+			r.Priority, err = parseNumber(f[i+1])
+		case "iif":
+			r.Iif = f[i+1]
+		case "fwmark":
+			mark, mask, _ := strings.Cut(f[i+1], "/")
+			if r.Mark, err = parseNumber(mark); err == nil {
+				r.Mask, err = parseNumber(mask)
+			}
+		case "lookup":
+			r.Table, err = parseNumber(f[i+1])
+		default:
+			err = fmt.Errorf("%q is not a word of ours", f[i])
+		}
+		if err != nil {
+			return r, fmt.Errorf("read %q as a rule: %w", object, err)
+		}
+	}
+	if r.object() != object {
+		return r, fmt.Errorf("read %q as a rule: got %q", object, r.object())
+	}
+	return r, nil
+}
+
+func parseNumber(s string) (uint32, error) {
+	n, err := strconv.ParseUint(s, 0, 32)
+	return uint32(n), err
+}
+
+// Text prints want as commands of ip and sysctl, which make the same state by hand.
+func Text(d hub.Desired) string {
+	var s strings.Builder
+	routes, rules := want(d)
+	if d.Base.SetSysctls {
+		s.WriteString("sysctl -w net.ipv4.ip_forward=1\n")
+	}
+	for _, w := range routes {
+		s.WriteString(w.it.command("replace") + "\n")
+	}
+	for _, w := range rules {
+		s.WriteString(w.it.command("add") + "\n")
+	}
+	return s.String()
+}
+
+// command is the ip command that does verb to the route.
+func (r route) command(verb string) string {
+	words := []string{"ip"}
+	if r.Dst.Addr().Is6() {
+		words = append(words, "-6")
+	}
+	words = append(words, "route", verb)
+	detail := r.detail()
+	if r.Kind != unicast {
+		words = append(words, detail, dstText(r.Dst))
+	} else {
+		words = append(words, dstText(r.Dst), detail)
+	}
+	words = append(words, "table", tableText(r.Table), "proto", strconv.Itoa(protocol))
+	if r.Metric != 0 {
+		words = append(words, "metric", strconv.FormatUint(uint64(r.Metric), 10))
+	}
+	return strings.Join(words, " ")
+}
+
+// command is the ip command that does verb to the rule.
+func (r rule) command(verb string) string {
+	text := strings.TrimPrefix(r.object(), "rule ")
+	ip := "ip"
+	if r.V6 {
+		ip, text = "ip -6", strings.TrimPrefix(text, "-6 ")
+	}
+	return fmt.Sprintf("%s rule %s %s protocol %d", ip, verb, text, protocol)
+}
+
+func dstText(p netip.Prefix) string {
+	if p == default4 {
+		return "default"
+	}
+	return p.String()
+}
+
+func parseDst(s string) (netip.Prefix, error) {
+	if s == "default" {
+		return default4, nil
+	}
+	return netip.ParsePrefix(s)
+}
+
+func tableText(t uint32) string {
+	if t == mainTable {
+		return "main"
+	}
+	return strconv.FormatUint(uint64(t), 10)
+}
+
+func parseTable(s string) (uint32, error) {
+	if s == "main" {
+		return mainTable, nil
+	}
+	n, err := strconv.ParseUint(s, 10, 32)
+	return uint32(n), err
+}
