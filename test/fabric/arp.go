@@ -3,8 +3,10 @@ package fabric
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
+	"os"
 )
 
 // routerMAC is the router's address on every wire.
@@ -49,7 +51,7 @@ func (f *Fabric) answerARP(p *port, frame []byte) {
 	copy(reply[8:], mac)
 	copy(reply[14:], arp[24:28])
 	copy(reply[18:], arp[8:18])
-	if _, err := p.file.Write(out); err != nil {
+	if _, err := p.file.Write(out); err != nil && !errors.Is(err, os.ErrClosed) {
 		f.opt.Logf("fabric: answer ARP on %s in %s: %v", p.ifname, p.ns, err)
 	}
 }

@@ -2,8 +2,10 @@ package fabric
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
+	"os"
 )
 
 // ICMPv6 types of neighbour discovery (RFC 4861) and of multicast listeners.
@@ -83,7 +85,7 @@ func (f *Fabric) sendND(p *port, question *packet, kind byte, src netip.Addr, bo
 	frame := icmp6Frame(kind, 0, src, dst, 255, body)
 	copy(frame, question.frame[6:12])
 	copy(frame[6:], routerMAC)
-	if _, err := p.file.Write(frame); err != nil {
+	if _, err := p.file.Write(frame); err != nil && !errors.Is(err, os.ErrClosed) {
 		f.opt.Logf("fabric: answer neighbour discovery on %s in %s: %v", p.ifname, p.ns, err)
 	}
 }

@@ -85,9 +85,11 @@ func (h *header) parse(b []byte) error {
 		}
 		h.v6, h.df, h.first = true, true, true
 		h.hlen, h.total = 40, 40+int(binary.BigEndian.Uint16(b[4:]))
-		h.proto = b[6]
 		h.src, _ = netip.AddrFromSlice(b[8:24])
 		h.dst, _ = netip.AddrFromSlice(b[24:40])
+		if err := h.skipExtensions(b[6], b); err != nil {
+			return err
+		}
 	default:
 		return fmt.Errorf("IP version %d", b[0]>>4)
 	}
@@ -95,6 +97,33 @@ func (h *header) parse(b []byte) error {
 		h.parseTransport(b[h.hlen:min(h.total, len(b))])
 	}
 	return nil
+}
+
+// skipExtensions moves hlen behind the extension headers of an IPv6 packet
+// (RFC 8200, 4), of which the first has number next.
+func (h *header) skipExtensions(next uint8, b []byte) error {
+	for {
+		h.proto = next
+		if !h.first || next != 0 && next != 43 && next != 44 && next != 60 {
+			return nil
+		}
+		if len(b) < h.hlen+8 {
+			return errShort
+		}
+		ext := b[h.hlen:]
+		length := 8 + 8*int(ext[1])
+		if next == 44 {
+			length = 8
+			offset := binary.BigEndian.Uint16(ext[2:])
+			h.first, h.more = offset&0xfff8 == 0, offset&1 != 0
+			h.fragID = binary.BigEndian.Uint32(ext[4:])
+		}
+		h.hlen += length
+		if len(b) < h.hlen {
+			return errShort
+		}
+		next = ext[0]
+	}
 }
 
 func (h *header) parseTransport(b []byte) {

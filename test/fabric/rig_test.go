@@ -18,7 +18,7 @@ import (
 
 // rig is a fabric of its own with hosts in namespaces of their own.
 type rig struct {
-	t   *testing.T
+	t   testing.TB
 	f   *fabric.Fabric
 	net ec2sim.Network
 	ns  map[string]string // interface id or role -> namespace
@@ -28,7 +28,7 @@ var rigs atomic.Int64
 
 // newRig starts a fabric with the world network, changed by edit, and a host for
 // each interface named.
-func newRig(t *testing.T, edit func(*ec2sim.Network), enis ...string) *rig {
+func newRig(t testing.TB, edit func(*ec2sim.Network), enis ...string) *rig {
 	t.Helper()
 	r := &rig{t: t, net: world(), ns: make(map[string]string), f: fabric.New(fabric.Options{Logf: t.Logf})}
 	t.Cleanup(r.f.Close)
@@ -140,7 +140,7 @@ func (r *rig) drops() string {
 }
 
 // eventually waits for a condition.
-func eventually(t *testing.T, what string, cond func() bool) {
+func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	deadline := time.After(10 * time.Second)
 	tick := time.NewTicker(2 * time.Millisecond)
