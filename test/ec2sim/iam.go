@@ -17,6 +17,9 @@ type iam struct {
 	roles    map[string]role      // by ARN
 	keys     map[string]principal // by access key id
 	seq      uint64
+
+	imdsTokens   map[string]time.Time // end, by instance and token
+	instanceKeys map[string]string    // access key, by instance and role
 }
 
 type account struct{ id, name, key, secret string }
@@ -35,7 +38,8 @@ type principal struct {
 }
 
 func newIAM() iam {
-	return iam{accounts: map[string]account{}, roles: map[string]role{}, keys: map[string]principal{}}
+	return iam{accounts: map[string]account{}, roles: map[string]role{}, keys: map[string]principal{},
+		imdsTokens: map[string]time.Time{}, instanceKeys: map[string]string{}}
 }
 
 // derive makes a credential that looks like AWS's and is the same in every run.

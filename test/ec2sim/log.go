@@ -20,8 +20,8 @@ type Request struct {
 	Action    string
 	Params    url.Values // without Action and Version
 	DryRun    bool
-	Mutating  bool // what the action would do, also when it was refused
-	Status    int  // HTTP status; 0: the connection was cut
+	Mutating  bool   // what the action would do, also when it was refused
+	Status    int    // HTTP status; 0: the connection was cut
 	Code      string // AWS error code, "" for success
 	Message   string
 }

@@ -1,7 +1,6 @@
 package ec2sim
 
 import (
-	"net/netip"
 	"time"
 )
 
@@ -27,13 +26,11 @@ type peering struct {
 	endedBy             string // account that deleted it
 }
 
-// peerSide is one half of a peering. The blocks are those shown to people, kept
-// because they stay visible after the VPC is gone.
+// peerSide is one half of a peering.
 type peerSide struct {
 	home
-	vpc    string
-	blocks []netip.Prefix
-	dns    bool // allowDnsResolutionFromRemoteVpc
+	vpc string
+	dns bool // allowDnsResolutionFromRemoteVpc
 }
 
 func (p peering) terminal() bool {

@@ -288,7 +288,8 @@ func (s *Sim) AddPeering(spec PeeringSpec) (string, error) {
 // Tag sets a tag as an account in a region sees it.
 func (s *Sim) Tag(account, region, resource, key, value string) error {
 	_, err := s.seed("tag "+resource, func(st *state, _ time.Time) (string, error) {
-		return "", st.setTags(home{account, region}, resource, []tag{{key, value}})
+		st.setTags(home{account, region}, resource, []tag{{key, value}})
+		return "", nil
 	})
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -195,13 +196,12 @@ func (st *state) newPublic() netip.Addr {
 }
 
 // setTags adds and replaces tags of a resource as one account and region sees them.
-func (st *state) setTags(h home, resource string, add []tag) error {
+func (st *state) setTags(h home, resource string, add []tag) {
 	k := tagKey{h, resource}
 	list := st.tags[k]
 	for _, t := range add {
 		list = with(without(list, func(o tag) bool { return o.key == t.key }), t)
 	}
-	slices.SortFunc(list, func(a, b tag) int { return compareStrings(a.key, b.key) })
+	slices.SortFunc(list, func(a, b tag) int { return strings.Compare(a.key, b.key) })
 	st.tags[k] = list
-	return nil
 }
