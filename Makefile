@@ -8,8 +8,8 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # What the demo, the tests and the benchmarks need beside Go, as Debian packages.
 PACKAGES := openvpn nftables iproute2 iptables iputils-ping conntrack tcpdump iperf3 curl socat \
-            netcat-openbsd procps awscli openssl gcc libc6-dev git ca-certificates systemd
-TOOLS    := openvpn nft ip iptables ping conntrack tcpdump iperf3 curl socat nc ps /usr/bin/aws openssl gcc git systemd-analyze
+            netcat-openbsd procps awscli openssl gcc libc6-dev git ca-certificates systemd jq
+TOOLS    := openvpn nft ip iptables ping conntrack tcpdump iperf3 curl socat nc ps /usr/bin/aws openssl gcc git systemd-analyze jq
 
 .PHONY: help build demo demo-down test lint check bench install clean deps docs
 
