@@ -35,6 +35,8 @@ func newNS(t *testing.T, role string) *ns {
 	}
 	n.file = f
 	t.Cleanup(func() { f.Close() })
+	// Without duplicate address detection the namespace is in its final state at once.
+	n.run("sysctl", "-qw", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0")
 	n.run("ip", "link", "set", "lo", "up")
 	return n
 }
