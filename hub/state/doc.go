@@ -3,7 +3,7 @@
 //   - state.db: the ledger of VPC routes we made, what Decide remembers, the last want and
 //     the last good topology. Every commit is on the disk before the call returns. Every
 //     row carries a checksum, because SQLite has none.
-//   - history.db: passes that changed something, the newest few thousand. It may be lost.
+//   - history.db: passes that changed something, the newest thousand. It may be lost.
 //   - last.json: the last report, for hubctl when hubd is dead.
 //   - hubd.lock: held as long as a State is open, so that there is one hubd per directory.
 //

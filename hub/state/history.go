@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	historyRows   = 5000 // passes kept
+	historyRows   = 1000 // passes kept
 	passChanges   = 500  // changes kept of one pass
 	historySchema = `CREATE TABLE IF NOT EXISTS pass (seq INTEGER PRIMARY KEY, body BLOB NOT NULL);
 PRAGMA user_version = 1;`
