@@ -1,0 +1,81 @@
+package daemon
+
+import (
+	"context"
+	"time"
+
+	"peerhub/hub"
+)
+
+// Repairs of one plane. The first is made at once; when somebody goes on undoing them the
+// pauses between them double, so that a fight costs little.
+const (
+	repairGap    = 20 * time.Millisecond
+	repairMaxGap = 5 * time.Second
+	repairQuiet  = 10 * time.Second // without a repair, after which the fight is over
+	watchRetry   = time.Second      // after a watch that broke
+)
+
+// watch repairs a plane whenever somebody else wrote to it.
+func (d *Daemon) watch(ctx context.Context, p hub.Plane) error {
+	hit := make(chan struct{}, 1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		d.keepWatching(ctx, p, func() { signal(hit) })
+	}()
+	defer func() { <-done }()
+	var gap time.Duration
+	var last time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hit:
+		}
+		if time.Since(last) > repairQuiet {
+			gap = 0
+		}
+		if rest := time.Until(last.Add(gap)); rest > 0 {
+			wait(ctx, rest)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !d.repair(ctx, p.Name()) {
+			continue
+		}
+		last = time.Now()
+		gap = min(max(2*gap, repairGap), repairMaxGap)
+	}
+}
+
+// keepWatching starts a watch again when it breaks; what happened in between is unknown, so it counts as a hit.
+func (d *Daemon) keepWatching(ctx context.Context, p hub.Plane, hit func()) {
+	for ctx.Err() == nil {
+		err := p.Watch(ctx, hit)
+		if ctx.Err() != nil {
+			return
+		}
+		d.events.trouble("watch "+string(p.Name()), "a plane cannot be watched, passes repair it", err)
+		wait(ctx, watchRetry)
+		hit()
+	}
+}
+
+// repair brings one plane back to the last want, and reports whether there was something to do.
+// What it could not do is left to a pass.
+func (d *Daemon) repair(ctx context.Context, name hub.PlaneName) bool {
+	limited, cancel := context.WithTimeout(ctx, passTime)
+	defer cancel()
+	rep := d.rec.Repair(limited, name)
+	if ctx.Err() != nil {
+		return false
+	}
+	d.events.repaired(rep)
+	d.metrics.repaired(rep)
+	if len(rep.Applied) > 0 || rep.Error != "" || len(rep.Pending) > 0 {
+		d.Poke() // the report of the next pass tells how things are
+	}
+	return len(rep.Applied) > 0
+}

@@ -1,0 +1,189 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"peerhub/hub"
+	"peerhub/hub/control"
+)
+
+// maxPause bounds a pause that has an end.
+const maxPause = 30 * 24 * time.Hour
+
+// Status answers hubctl status, with a fresh list of clients.
+func (d *Daemon) Status(ctx context.Context) (control.Status, error) {
+	d.readClients(ctx, time.Second)
+	return d.status(ctx), nil
+}
+
+// Plan answers hubctl plan: a pass without apply, on the last topology.
+func (d *Daemon) Plan(ctx context.Context) (control.Plan, error) {
+	in := d.input()
+	in.At, in.Mode = time.Now(), hub.ModeSync
+	rep := d.rec.Plan(ctx, in)
+	if err := ctx.Err(); err != nil {
+		return control.Plan{}, fmt.Errorf("plan: %w", err)
+	}
+	p := control.Plan{Schema: control.Schema, Mode: d.mode(), Changes: changesOf(rep, func(p hub.PlaneReport) []hub.Change { return p.Pending }),
+		Cuts: []control.Cut{}, Problems: list(rep.Problems), Held: list(rep.Held)}
+	if d.opts.Flows != nil {
+		flows, err := d.opts.Flows(ctx, rep.Desired)
+		if err != nil {
+			return control.Plan{}, fmt.Errorf("plan: list the live flows: %w", err)
+		}
+		d.readClients(ctx, time.Second)
+		d.mu.Lock()
+		who := d.clients.list
+		d.mu.Unlock()
+		p.Cuts = list(cuts(rep.Desired, flows, who))
+	}
+	return p, nil
+}
+
+// Sync answers hubctl sync: a survey, then a pass that may do everything. It ends a careful first start.
+func (d *Daemon) Sync(ctx context.Context, req control.SyncRequest, by string) (control.Synced, error) {
+	if p := d.paused(); p != nil {
+		return control.Synced{}, fmt.Errorf("paused by %s since %s: hubctl resume comes first", p.By, p.Since.Format(time.RFC3339))
+	}
+	d.opts.Log.Info().Str(keyBy, by).Msg("sync asked for")
+	if err := d.adopt(); err != nil {
+		return control.Synced{}, err
+	}
+	if err := d.ask(ctx); err != nil && !d.known() {
+		return control.Synced{}, err
+	}
+	done := make(chan hub.Report, 1)
+	select {
+	case d.asked <- passRequest{allowRemovals: req.AllowRemovals, mode: hub.ModeSync, done: done}:
+	case <-ctx.Done():
+		return control.Synced{}, fmt.Errorf("sync: %w", ctx.Err())
+	}
+	select {
+	case rep := <-done:
+		return syncedOf(rep), nil
+	case <-ctx.Done():
+		return control.Synced{}, fmt.Errorf("sync: the pass goes on, but takes longer than you wait: %w", ctx.Err())
+	}
+}
+
+// ask has a survey made and waits for it.
+func (d *Daemon) ask(ctx context.Context) error {
+	done := make(chan error, 1)
+	select {
+	case d.wanted <- done:
+	case <-ctx.Done():
+		return fmt.Errorf("ask AWS: %w", ctx.Err())
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("ask AWS: %w", ctx.Err())
+	}
+}
+
+// known reports whether there is a topology, fresh or remembered.
+func (d *Daemon) known() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.surveyed
+}
+
+// Pause answers hubctl pause. The pass that follows at once keeps repairs from writing, too.
+func (d *Daemon) Pause(ctx context.Context, req control.PauseRequest, by string) (control.Paused, error) {
+	length := time.Duration(req.Seconds * float64(time.Second))
+	if req.Seconds < 0 || req.Seconds > maxPause.Seconds() {
+		return control.Paused{}, fmt.Errorf("pause for %v seconds: at most %s", req.Seconds, maxPause)
+	}
+	p := &control.Pause{Since: time.Now().UTC().Truncate(time.Second), By: by}
+	line := d.opts.Log.Info().Str(keyBy, by)
+	if length > 0 {
+		until := time.Now().Add(length).UTC()
+		p.Until = &until
+		line = line.Time(keyUntil, until)
+	}
+	if err := d.setPause(p); err != nil {
+		return control.Paused{}, err
+	}
+	line.Msg("paused")
+	return control.Paused{Schema: control.Schema, Pause: p}, d.passNow(ctx)
+}
+
+// Resume answers hubctl resume.
+func (d *Daemon) Resume(ctx context.Context, by string) (control.Paused, error) {
+	if d.paused() != nil {
+		d.opts.Log.Info().Str(keyBy, by).Msg("resumed")
+	}
+	if err := d.setPause(nil); err != nil {
+		return control.Paused{}, err
+	}
+	return control.Paused{Schema: control.Schema}, d.passNow(ctx)
+}
+
+// passNow waits for a pass.
+func (d *Daemon) passNow(ctx context.Context) error {
+	done := make(chan hub.Report, 1)
+	select {
+	case d.asked <- passRequest{done: done}:
+	case <-ctx.Done():
+		return fmt.Errorf("wait for a pass: %w", ctx.Err())
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for a pass: %w", ctx.Err())
+	}
+}
+
+// Config answers hubctl config show: what is in use, with what metadata told filled in.
+func (d *Daemon) Config(context.Context) (control.Config, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := control.Config{Schema: control.Schema, Path: d.config.Path}
+	h := d.topology.Hub
+	told := map[string]string{"hub.name": h.Name, "hub.region": string(h.Scope.Region), "hub.vpc": string(h.VPC), "hub.instance": string(h.Instance)}
+	for _, i := range h.Interfaces {
+		told["hub.interfaces"] += fmt.Sprintf("%s=%s ", i.Name, i.ID)
+	}
+	for _, s := range d.config.Settings() {
+		if s.Value == "" && told[s.Key] != "" {
+			s.Value = told[s.Key]
+		}
+		out.Settings = append(out.Settings, control.Setting(s))
+	}
+	if len(out.Settings) == 0 {
+		return out, errors.New("no config is in use")
+	}
+	return out, nil
+}
+
+func syncedOf(rep hub.Report) control.Synced {
+	return control.Synced{Schema: control.Schema, Pass: *passOf(rep), Mode: rep.Mode,
+		Changes:  changesOf(rep, func(p hub.PlaneReport) []hub.Change { return p.Applied }),
+		Pending:  changesOf(rep, func(p hub.PlaneReport) []hub.Change { return p.Pending }),
+		Problems: list(rep.Problems), Held: list(rep.Held)}
+}
+
+// changesOf lists changes of all planes in the order of additions.
+func changesOf(rep hub.Report, pick func(hub.PlaneReport) []hub.Change) []control.Change {
+	names := spokeNames(rep)
+	out := []control.Change{}
+	for _, p := range rep.Planes {
+		for _, c := range pick(p) {
+			ch := control.Change{Plane: p.Plane, Verb: c.Verb, Object: c.Object, Detail: c.Detail}
+			if id := c.Unit.Spoke; id != "" {
+				name := names[id]
+				if name == "" {
+					name = string(id)
+				}
+				ch.Spoke = &name
+			}
+			out = append(out, ch)
+		}
+	}
+	return out
+}
