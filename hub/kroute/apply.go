@@ -16,7 +16,7 @@ import (
 const (
 	// maxErrors caps how many failed changes an error names.
 	maxErrors = 5
-	// fewEdits is up to how many changes are put into the view one by one.
+	// fewEdits is up to how many changes are put into the view's routes one by one.
 	fewEdits = 64
 )
 
@@ -214,37 +214,29 @@ func (r rule) message(verb hub.Verb) message {
 // after is the view with steps made.
 func (v *view) after(steps []step) *view {
 	out := *v
-	out.routes, out.rules = slices.Clone(v.routes), slices.Clone(v.rules)
-	few := len(steps) <= fewEdits
+	out.rules = slices.Clone(v.rules)
+	var added []route
 	for _, s := range steps {
+		remove := s.change.Verb == hub.VerbRemove
 		switch {
+		case s.isRule && remove:
+			out.rules = slices.DeleteFunc(out.rules, func(r rule) bool { return r == s.rule })
 		case s.isRule:
-			out.rules = edit(out.rules, s.rule, compareRules, s.change.Verb)
-		case few || s.change.Verb != hub.VerbAdd:
-			out.routes = edit(out.routes, s.route, compareRoutes, s.change.Verb)
+			out.rules = append(out.rules, s.rule)
+		case remove:
+			out.routes = out.routes.without(s.route.routeKey)
+		case len(steps) <= fewEdits:
+			out.routes = out.routes.with(s.route)
 		default:
-			out.routes = append(out.routes, s.route)
+			added = append(added, s.route)
 		}
 	}
-	if !few {
-		slices.SortFunc(out.routes, compareRoutes)
+	if len(added) > 0 {
+		for _, r := range out.routes.all() {
+			added = append(added, r) // after the new one of its key, which counts
+		}
+		out.routes = newList(added)
 	}
+	slices.SortFunc(out.rules, compareRules)
 	return &out
-}
-
-func compareRoutes(a, b route) int { return compareKeys(a.routeKey, b.routeKey) }
-
-// edit puts it into the sorted list, in the place of what has its key, or takes it out.
-func edit[T any](list []T, it T, compare func(a, b T) int, verb hub.Verb) []T {
-	i, there := slices.BinarySearchFunc(list, it, compare)
-	switch {
-	case verb == hub.VerbRemove && there:
-		return slices.Delete(list, i, i+1)
-	case verb == hub.VerbRemove:
-		return list
-	case there:
-		list[i] = it
-		return list
-	}
-	return slices.Insert(list, i, it)
 }

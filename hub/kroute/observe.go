@@ -26,7 +26,7 @@ type Interface struct {
 // and hub.Troubled.
 type view struct {
 	links   map[string]Interface
-	routes  []route // ours, sorted by key
+	routes  list // ours
 	foreign map[routeKey]foreignRoute
 	rules   []rule // ours, sorted
 	// byOthers are foreign rules in our range of priorities.
@@ -52,6 +52,7 @@ func (c *conn) read(in namespace) (*view, error) {
 		v.links[l.Name] = l
 		names[uint32(l.Index)] = l.Name
 	}
+	var mine []route
 	for _, fam := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		msgs, err := c.dump(unix.RTM_GETROUTE, fam)
 		if err != nil {
@@ -59,7 +60,7 @@ func (c *conn) read(in namespace) (*view, error) {
 		}
 		for _, m := range msgs {
 			if familyOf(m) == fam { // without IPv6 the kernel answers for every family
-				v.addRoute(m, names)
+				mine = v.addRoute(mine, m, names)
 			}
 		}
 		if msgs, err = c.dump(unix.RTM_GETRULE, fam); err != nil {
@@ -71,7 +72,7 @@ func (c *conn) read(in namespace) (*view, error) {
 			}
 		}
 	}
-	slices.SortStableFunc(v.routes, func(a, b route) int { return compareKeys(a.routeKey, b.routeKey) })
+	v.routes = newList(mine)
 	slices.SortFunc(v.rules, compareRules)
 	v.sysctls, err = in.readSysctls(links)
 	return v, err
@@ -110,19 +111,20 @@ func (c *conn) interfaces() ([]Interface, error) {
 	return out, nil
 }
 
-// addRoute sorts one message of a route dump into v.
-func (v *view) addRoute(m []byte, names map[uint32]string) {
+// addRoute sorts one message of a route dump: ours into mine, others' into v.
+func (v *view) addRoute(mine []route, m []byte, names map[uint32]string) []route {
 	r, proto, ok := routeOf(m, names)
 	switch {
 	case !ok || r.Table != mainTable && !ourTable(r.Table):
 	case proto == protocol:
-		v.routes = append(v.routes, r)
+		return append(mine, r)
 	default:
 		// The first of a key is the one the kernel uses.
 		if _, known := v.foreign[r.routeKey]; !known {
 			v.foreign[r.routeKey] = foreignRoute{r, proto}
 		}
 	}
+	return mine
 }
 
 // routeOf reads a route message; ok is false for what is no route of a routing table,

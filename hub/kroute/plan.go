@@ -2,7 +2,6 @@ package kroute
 
 import (
 	"fmt"
-	"slices"
 
 	"peerhub/hub"
 )
@@ -10,9 +9,8 @@ import (
 // Plan says which changes lead to d. What is equal is passed over before any text is
 // made of it: with ten thousand prefixes and one change that is the cost of the pass.
 func (v *view) Plan(d hub.Desired) []hub.Change {
-	routes, rules := want(d)
-	want, have := v.routeObjects(d, routes)
-	w, h := v.ruleObjects(d, rules)
+	want, have := v.routeObjects(d)
+	w, h := v.ruleObjects(d)
 	want, have = append(want, w...), append(have, h...)
 	if d.Base.SetSysctls {
 		w, h = v.wantSysctls(d)
@@ -21,33 +19,39 @@ func (v *view) Plan(d hub.Desired) []hub.Change {
 	return hub.Diff(want, have)
 }
 
-// routeObjects are the routes that differ. Both sides are sorted by key.
-func (v *view) routeObjects(d hub.Desired, routes []wanted[route]) (want, have []hub.Object) {
-	leftover := func(r route) {
-		shared := r.Table == mainTable || r.Table == closedTable
-		have = append(have, hub.Object{Key: r.object(), Value: r.detail(), Unit: unitOf(r), Hold: shared && d.Base.Hold})
-	}
-	i := 0
-	for _, w := range routes {
-		for i < len(v.routes) && compareKeys(v.routes[i].routeKey, w.it.routeKey) < 0 {
-			leftover(v.routes[i])
-			i++
+// routeObjects are the routes that differ.
+func (v *view) routeObjects(d hub.Desired) (want, have []hub.Object) {
+	wanted, made := v.routes.ticks(), map[routeKey]bool{}
+	var last at
+	for w := range wantRoutes(d) {
+		// Both sides are sorted by prefix, so the next one is nearly always right.
+		last = v.routes.next(last)
+		r, there := v.routes.get(last)
+		if !there || r.routeKey != w.it.routeKey {
+			if last, there = v.routes.find(w.it.routeKey); there {
+				r, _ = v.routes.get(last)
+			}
 		}
-		there := i < len(v.routes) && v.routes[i].routeKey == w.it.routeKey
 		if there {
-			i++
+			if wanted[last.block][last.i] {
+				continue // the second of two with one key
+			}
+			wanted[last.block][last.i] = true
 		}
-		if w.hold || v.held(w.it) || there && v.routes[i-1] == w.it {
+		if there && r == w.it || w.hold || v.held(w.it) || made[w.it.routeKey] {
 			continue
 		}
-		want = append(want, hub.Object{Key: w.it.object(), Value: w.it.detail(), Unit: w.unit})
+		made[w.it.routeKey] = true
+		want = append(want, hub.Object{Key: w.it.object(), Value: w.it.detail(), Unit: w.belongs()})
 		if there {
-			r := v.routes[i-1]
-			have = append(have, hub.Object{Key: r.object(), Value: r.detail(), Unit: w.unit})
+			have = append(have, hub.Object{Key: r.object(), Value: r.detail(), Unit: w.belongs()})
 		}
 	}
-	for ; i < len(v.routes); i++ {
-		leftover(v.routes[i])
+	for a, r := range v.routes.all() {
+		if !wanted[a.block][a.i] {
+			shared := r.Table == mainTable || r.Table == closedTable
+			have = append(have, hub.Object{Key: r.object(), Value: r.detail(), Unit: unitOf(r), Hold: shared && d.Base.Hold})
+		}
 	}
 	return want, have
 }
@@ -84,18 +88,18 @@ func unitOf(r route) hub.Unit {
 }
 
 // ruleObjects are all rules; they are few.
-func (v *view) ruleObjects(d hub.Desired, rules []wanted[rule]) (want, have []hub.Object) {
+func (v *view) ruleObjects(d hub.Desired) (want, have []hub.Object) {
 	heldTables := map[uint32]bool{closedTable: d.Base.Hold}
 	units := map[uint32]hub.Unit{}
 	for _, e := range d.Base.Egresses {
 		heldTables[table(e.Class)] = e.Hold || d.Base.Hold
 		units[table(e.Class)] = hub.Unit{Kind: hub.UnitEgress, Egress: e.ID}
 	}
-	for _, w := range rules {
+	for _, w := range wantRules(d) {
 		if v.byOthers[w.it] || w.it.V6 && !v.hasIPv6() {
 			continue
 		}
-		want = append(want, hub.Object{Key: w.it.object(), Unit: w.unit, Hold: w.hold})
+		want = append(want, hub.Object{Key: w.it.object(), Unit: w.belongs(), Hold: w.hold})
 	}
 	for _, r := range v.rules {
 		unit, ok := units[r.Table]
@@ -141,8 +145,10 @@ func (v *view) Problems(d hub.Desired) []hub.Problem {
 // conflicts are foreign routes that stand where ours belong and lead elsewhere.
 func (v *view) conflicts(d hub.Desired) []hub.Problem {
 	var out []hub.Problem
-	routes, _ := want(d)
-	for _, w := range routes {
+	if len(v.foreign) == 0 {
+		return nil
+	}
+	for w := range wantRoutes(d) {
 		f, taken := v.foreign[w.it.routeKey]
 		if !taken || f.Kind == w.it.Kind && f.Dev == w.it.Dev && (f.Via == w.it.Via || w.it.Table == mainTable) {
 			continue
@@ -151,5 +157,5 @@ func (v *view) conflicts(d hub.Desired) []hub.Problem {
 			Detail: fmt.Sprintf("a route that is not ours (protocol %d) has this place: %s; wanted: %s", f.proto, f.detail(), w.it.detail()),
 			Mend:   fmt.Sprintf("ip route del %s table %s proto %d", dstText(f.Dst), tableText(f.Table), f.proto)})
 	}
-	return slices.Clip(out)
+	return out
 }

@@ -143,7 +143,7 @@ func (p *Plane) Cleanup(ctx context.Context) error {
 	for _, r := range v.rules {
 		sort(r.Table, hub.Change{Verb: hub.VerbRemove, Object: r.object()})
 	}
-	for _, r := range v.routes {
+	for _, r := range v.routes.all() {
 		sort(r.Table, hub.Change{Verb: hub.VerbRemove, Object: r.object()})
 	}
 	v, err = p.apply(ctx, v, open)

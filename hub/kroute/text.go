@@ -158,14 +158,17 @@ func parseNumber(s string) (uint32, error) {
 // Text prints want as commands of ip and sysctl, which make the same state by hand.
 func Text(d hub.Desired) string {
 	var s strings.Builder
-	routes, rules := want(d)
 	if d.Base.SetSysctls {
 		s.WriteString("sysctl -w net.ipv4.ip_forward=1\n")
 	}
-	for _, w := range routes {
-		s.WriteString(w.it.command("replace") + "\n")
+	done := map[routeKey]bool{}
+	for w := range wantRoutes(d) {
+		if !done[w.it.routeKey] {
+			s.WriteString(w.it.command("replace") + "\n")
+		}
+		done[w.it.routeKey] = true
 	}
-	for _, w := range rules {
+	for _, w := range wantRules(d) {
 		s.WriteString(w.it.command("add") + "\n")
 	}
 	return s.String()

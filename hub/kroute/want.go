@@ -2,6 +2,7 @@ package kroute
 
 import (
 	"cmp"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -67,8 +68,18 @@ type rule struct {
 	Odd        string // the whole message of a rule with selectors or actions we never set
 }
 
+// compareKeys is written out, not with cmp.Or: it is what a pass does most.
 func compareKeys(a, b routeKey) int {
-	return cmp.Or(cmp.Compare(a.Table, b.Table), hub.ComparePrefixes(a.Dst, b.Dst), cmp.Compare(a.Metric, b.Metric))
+	if a.Table != b.Table {
+		return cmp.Compare(a.Table, b.Table)
+	}
+	if c := a.Dst.Addr().Compare(b.Dst.Addr()); c != 0 {
+		return c
+	}
+	if a.Dst.Bits() != b.Dst.Bits() {
+		return a.Dst.Bits() - b.Dst.Bits()
+	}
+	return cmp.Compare(a.Metric, b.Metric)
 }
 
 func compareRules(a, b rule) int {
@@ -85,78 +96,120 @@ func compareRules(a, b rule) int {
 // wanted is a route or a rule together with what it belongs to.
 type wanted[T any] struct {
 	it   T
+	of   *hub.Reach // nil: unit says it
 	unit hub.Unit
 	hold bool
+}
+
+// belongs is the unit of a wanted thing.
+func (w *wanted[T]) belongs() hub.Unit {
+	if w.of != nil {
+		return w.of.Unit()
+	}
+	return w.unit
 }
 
 // table is the routing table of class c.
 func table(c uint8) uint32 { return closedTable + uint32(c) }
 
-// closed says what keeps a tunnel's traffic in: a rule per tunnel and the tables they lead to.
-func closed(tunnels []hub.Tunnel, hold bool) (routes []wanted[route], rules []wanted[rule]) {
-	base := hub.Unit{Kind: hub.UnitBase}
-	for _, t := range tunnels {
-		if t.Other == hub.OtherLeave {
+// closes reports whether a tunnel's traffic may go nowhere else.
+func closes(t hub.Tunnel) bool { return t.Other != hub.OtherLeave }
+
+// wantRules says which rules d asks for.
+func wantRules(d hub.Desired) []wanted[rule] {
+	var out []wanted[rule]
+	for _, e := range d.Base.Egresses {
+		if !hasTable(e) {
+			continue
+		}
+		for _, t := range d.Base.Tunnels {
+			out = append(out, wanted[rule]{it: rule{
+				Priority: firstPriority + uint32(e.Class) - 1, Iif: t.Name,
+				Mark: uint32(e.Class) << hub.MarkClassShift, Mask: hub.MarkClassMask, Table: table(e.Class),
+			}, unit: hub.Unit{Kind: hub.UnitEgress, Egress: e.ID}, hold: e.Hold || d.Base.Hold})
+		}
+	}
+	for _, t := range d.Base.Tunnels {
+		if !closes(t) {
 			continue
 		}
 		for _, v6 := range []bool{false, true} {
-			rules = append(rules, wanted[rule]{rule{Priority: lastPriority, V6: v6, Iif: t.Name, Table: closedTable}, base, hold})
+			out = append(out, wanted[rule]{it: rule{Priority: lastPriority, V6: v6, Iif: t.Name, Table: closedTable},
+				unit: hub.Unit{Kind: hub.UnitBase}, hold: d.Base.Hold})
 		}
 	}
-	if len(rules) > 0 {
-		routes = append(routes,
-			wanted[route]{route{routeKey: routeKey{Table: closedTable, Dst: default4}, Kind: blackhole}, base, hold},
-			wanted[route]{route{routeKey: routeKey{Table: closedTable, Dst: default6, Metric: closedMetric6}, Kind: blackhole}, base, hold})
-	}
-	return routes, rules
+	return out
 }
 
-// want says which routes and rules d asks for, both sorted, no key twice.
-func want(d hub.Desired) ([]wanted[route], []wanted[rule]) {
-	routes, rules := closed(d.Base.Tunnels, d.Base.Hold)
-	ways := make(map[hub.EgressID]hub.Egress, len(d.Base.Egresses))
-	for _, e := range d.Base.Egresses {
-		if e.Class < 1 || e.Class > maxClass {
-			continue
+// wantRoutes yields the routes d asks for, a table's skeleton before the reaches. Of two
+// with one key the first counts. Nothing is collected: there may be ten thousand.
+func wantRoutes(d hub.Desired) iter.Seq[*wanted[route]] {
+	return func(yield func(*wanted[route]) bool) {
+		for _, w := range skeleton(d) {
+			if !yield(&w) {
+				return
+			}
 		}
-		ways[e.ID] = e
-		unit, hold := hub.Unit{Kind: hub.UnitEgress, Egress: e.ID}, e.Hold || d.Base.Hold
-		routes = append(routes, wanted[route]{
-			route{routeKey: routeKey{Table: table(e.Class), Dst: default4, Metric: fallbackMetric}, Kind: unreachable}, unit, hold})
-		if e.Subnet.IsValid() {
-			routes = append(routes, wanted[route]{
-				route{routeKey: routeKey{Table: table(e.Class), Dst: e.Subnet.Masked()}, Dev: string(e.ID)}, unit, hold})
+		ways := make(map[hub.EgressID]hub.Egress, len(d.Base.Egresses))
+		for _, e := range d.Base.Egresses {
+			if hasTable(e) {
+				ways[e.ID] = e
+			}
 		}
-		for _, t := range d.Base.Tunnels {
-			rules = append(rules, wanted[rule]{rule{
-				Priority: firstPriority + uint32(e.Class) - 1, Iif: t.Name,
-				Mark: uint32(e.Class) << hub.MarkClassShift, Mask: hub.MarkClassMask, Table: table(e.Class),
-			}, unit, hold})
+		var w wanted[route]
+		var e hub.Egress
+		for i := range d.Reaches {
+			r := &d.Reaches[i]
+			if e.ID != r.Egress || i == 0 {
+				e = ways[r.Egress]
+			}
+			if !hasTable(e) {
+				continue
+			}
+			w.it = route{routeKey: routeKey{Table: table(e.Class), Dst: leadsTo(r)}, Via: e.Gateway, Dev: string(e.ID)}
+			w.of, w.hold = r, r.Hold || e.Hold || d.Base.Hold
+			if !yield(&w) {
+				return
+			}
 		}
 	}
-	for _, r := range d.Reaches {
-		e, ok := ways[r.Egress]
-		if !ok {
+}
+
+// skeleton is what stands without any reach.
+func skeleton(d hub.Desired) []wanted[route] {
+	var out []wanted[route]
+	base := hub.Unit{Kind: hub.UnitBase}
+	if slices.ContainsFunc(d.Base.Tunnels, closes) {
+		out = append(out,
+			wanted[route]{it: route{routeKey: routeKey{Table: closedTable, Dst: default4}, Kind: blackhole}, unit: base, hold: d.Base.Hold},
+			wanted[route]{it: route{routeKey: routeKey{Table: closedTable, Dst: default6, Metric: closedMetric6}, Kind: blackhole}, unit: base, hold: d.Base.Hold})
+	}
+	for _, e := range d.Base.Egresses {
+		if !hasTable(e) {
 			continue
 		}
-		routes = append(routes, wanted[route]{
-			route{routeKey: routeKey{Table: table(e.Class), Dst: leadsTo(r)}, Via: e.Gateway, Dev: string(e.ID)},
-			r.Unit(), r.Hold || e.Hold || d.Base.Hold})
+		unit, hold := hub.Unit{Kind: hub.UnitEgress, Egress: e.ID}, e.Hold || d.Base.Hold
+		out = append(out, wanted[route]{
+			it: route{routeKey: routeKey{Table: table(e.Class), Dst: default4, Metric: fallbackMetric}, Kind: unreachable}, unit: unit, hold: hold})
+		if e.Subnet.IsValid() {
+			out = append(out, wanted[route]{
+				it: route{routeKey: routeKey{Table: table(e.Class), Dst: e.Subnet.Masked()}, Dev: string(e.ID)}, unit: unit, hold: hold})
+		}
 	}
 	for _, t := range d.Base.Tunnels {
 		for _, n := range t.Sites {
-			routes = append(routes, wanted[route]{
-				route{routeKey: routeKey{Table: mainTable, Dst: n.Masked()}, Dev: t.Name}, siteUnit(n), d.Base.Hold})
+			out = append(out, wanted[route]{
+				it: route{routeKey: routeKey{Table: mainTable, Dst: n.Masked()}, Dev: t.Name}, unit: siteUnit(n), hold: d.Base.Hold})
 		}
 	}
-	slices.SortStableFunc(routes, func(a, b wanted[route]) int { return compareKeys(a.it.routeKey, b.it.routeKey) })
-	slices.SortStableFunc(rules, func(a, b wanted[rule]) int { return compareRules(a.it, b.it) })
-	return slices.CompactFunc(routes, func(a, b wanted[route]) bool { return a.it.routeKey == b.it.routeKey }),
-		slices.CompactFunc(rules, func(a, b wanted[rule]) bool { return a.it == b.it })
+	return out
 }
 
+// hasTable reports whether an egress's class has a routing table.
+func hasTable(e hub.Egress) bool { return e.Class >= 1 && e.Class <= maxClass }
+
 // leadsTo is the prefix the kernel routes: an alias has become the real prefix by then.
-func leadsTo(r hub.Reach) netip.Prefix {
+func leadsTo(r *hub.Reach) netip.Prefix {
 	if r.Real.IsValid() {
 		return r.Real.Masked()
 	}

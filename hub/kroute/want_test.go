@@ -92,15 +92,14 @@ func TestTheTextMakesTheSameState(t *testing.T) {
 }
 
 func TestRoutesAndRulesReadBackFromTheirText(t *testing.T) {
-	routes, rules := want(twoWays())
-	for _, w := range routes {
+	for w := range wantRoutes(twoWays()) {
 		got, err := parseRoute(w.it.object(), w.it.detail())
 		if err != nil || got != w.it {
 			t.Errorf("%q %q became %+v, %v", w.it.object(), w.it.detail(), got, err)
 		}
 	}
 	var v view
-	for _, w := range rules {
+	for _, w := range wantRules(twoWays()) {
 		got, err := v.parseRule(w.it.object())
 		if err != nil || got != w.it {
 			t.Errorf("%q became %+v, %v", w.it.object(), got, err)
