@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -342,27 +343,27 @@ func TestPendingRequestsAreAccepted(t *testing.T) {
 func TestWatchdogIsFedOnlyWhilePassesMove(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, base)
-		fed := 0
+		var fed atomic.Int32
 		w.opts.Beat = 30 * time.Second
 		w.opts.Notify = func(s ...string) {
 			if s[0] == "WATCHDOG=1" {
-				fed++
+				fed.Add(1)
 			}
 		}
 		_, stop := w.start()
 		after(10 * time.Minute)
-		if fed < 50 {
-			t.Errorf("fed %d times in ten minutes", fed)
+		if n := fed.Load(); n < 50 {
+			t.Errorf("fed %d times in ten minutes", n)
 		}
 		hang := make(chan struct{})
 		w.planes[0].mu.Lock()
 		w.planes[0].hang = hang
 		w.planes[0].mu.Unlock()
 		after(3 * passTime)
-		fed = 0
+		fed.Store(0)
 		after(10 * time.Minute)
-		if fed != 0 {
-			t.Errorf("fed %d times while a pass hangs", fed)
+		if n := fed.Load(); n != 0 {
+			t.Errorf("fed %d times while a pass hangs", n)
 		}
 		close(hang)
 		stop()
