@@ -20,7 +20,7 @@ func (st *state) advance(now time.Time, d Delays) (changed bool, next time.Time)
 			}
 			changed = true
 			if p.terminal() {
-				delete(st.peerings, id)
+				st.forgetPeering(p)
 				break
 			}
 			p = st.stepPeering(p, due, d)
@@ -69,6 +69,7 @@ func (st *state) advance(now time.Time, d Delays) (changed bool, next time.Time)
 func (st *state) stepCIDR(v vpc, c cidrBlock, at time.Time) vpc {
 	switch c.state {
 	case cidrAssociating:
+		st.addLocal(v.id, c.prefix, at)
 		return v.setCIDR(c.id, cidrAssociated, at)
 	case cidrDisassociating:
 		st.vpcs[v.id] = v.setCIDR(c.id, cidrDisassociated, at)
@@ -131,6 +132,13 @@ func (st *state) releaseInterfaces(id string) {
 		}
 		delete(st.interfaces, e.id)
 	}
+}
+
+// forgetPeering ends the visibility of a terminal peering on both sides.
+func (st *state) forgetPeering(p peering) {
+	delete(st.peerings, p.id)
+	delete(st.tags, tagKey{p.requester.home, p.id})
+	delete(st.tags, tagKey{p.accepter.home, p.id})
 }
 
 // forgetInstance ends the visibility of a terminated instance.

@@ -175,7 +175,7 @@ func (s *Sim) dispatch(r *http.Request, body []byte, form url.Values, now time.T
 		s: s, st: s.st, home: home{who.account, cred.region}, now: now, who: who,
 		action: rec.Action, p: params(form), log: rec,
 	}
-	if !s.take(c.account+" "+c.region+" "+c.action, c.class(a), now) {
+	if rec.Service == "ec2" && !s.take(c.account+" "+c.region+" "+c.action, c.class(a), now) {
 		return nil, refuseStatus(http.StatusServiceUnavailable, "RequestLimitExceeded", "Request limit exceeded. Account %s has been throttled on ec2:%s", c.account, c.action)
 	}
 	if err := a.schema.check(c.p); err != nil {

@@ -143,7 +143,8 @@ func (s *Sim) faultNames(fault, name string) bool {
 
 // authorized checks the policy of the caller's role and the deny fault.
 func (c *call) authorized(name string) error {
-	denied := c.s.faultNames(FaultDeny, c.action) || c.s.faultNames(FaultDeny, c.action+"@"+c.account)
+	denied := c.s.faultNames(FaultDeny, c.action) || c.s.faultNames(FaultDeny, c.action+"@"+c.account) ||
+		c.s.faultNames(FaultDeny, c.action+"@"+accountOf(c.p.get("RoleArn")))
 	if name == "sts:GetCallerIdentity" || c.s.iam.allowed(c.who, name) && !denied {
 		return nil
 	}
@@ -154,4 +155,12 @@ func (c *call) authorized(name string) error {
 	return refuseStatus(http.StatusForbidden, "UnauthorizedOperation",
 		"You are not authorized to perform this operation. User: %s is not authorized to perform: %s because no identity-based policy allows the %s action. Encoded authorization failure message: %s",
 		c.who.arn, name, name, derive(80, c.who.arn, name))
+}
+
+// accountOf is the account of an ARN, "" if it is none.
+func accountOf(arn string) string {
+	if parts := strings.Split(arn, ":"); len(parts) > 4 {
+		return parts[4]
+	}
+	return ""
 }

@@ -20,7 +20,7 @@ const (
 	FaultUnavailable   = "unavailable"    // on or DURATION: 503 Unavailable for everything
 	FaultLatency       = "latency"        // DURATION: every answer is that late
 	FaultStaleReplica  = "stale-replica"  // on: every second read is answered as of now; DURATION: as of that long ago
-	FaultDeny          = "deny"           // ACTION or ACTION@ACCOUNT, comma-separated: UnauthorizedOperation (STS: AccessDenied)
+	FaultDeny          = "deny"           // ACTION or ACTION@ACCOUNT (the caller's; for AssumeRole also the role's), comma-separated: UnauthorizedOperation, of STS AccessDenied
 	FaultRegionDown    = "region-down"    // REGION, comma-separated: connections are cut without an answer
 	FaultEndlessBody   = "endless-body"   // ACTIONS: HTTP 200 whose body never ends
 	FaultDataPlaneLag  = "data-plane-lag" // DURATION: Network shows the state of that long ago

@@ -52,6 +52,9 @@ func (t table) findRoute(dest netip.Prefix) int {
 // createRoute adds a static route, or says why AWS refuses it. The same route
 // again is a success without effect.
 func (st *state) createRoute(t table, dest netip.Prefix, target string, now time.Time, quota int) error {
+	if target == TargetLocal {
+		return refuse("InvalidParameterValue", "A route to local cannot be created; it comes with a CIDR block of the VPC.")
+	}
 	if err := st.routable(t, dest, target); err != nil {
 		return err
 	}
@@ -81,7 +84,12 @@ func (st *state) replaceRoute(t table, dest netip.Prefix, target string) error {
 	if i < 0 {
 		return refuse("InvalidParameterValue", "There is no route defined for '%s' in the route table. Use CreateRoute instead.", dest)
 	}
-	if err := st.routable(t, dest, target); err != nil {
+	if target == TargetLocal {
+		// Back to what it was: only a block of the VPC can be local.
+		if t.routes[i].origin != originTable {
+			return refuse("InvalidParameterValue", "The destination %s is no CIDR block of the VPC and cannot be local.", dest)
+		}
+	} else if err := st.routable(t, dest, target); err != nil {
 		return err
 	}
 	list := with(t.routes)
@@ -168,7 +176,6 @@ func (st *state) usableTarget(t table, target string) error {
 		if e.vpc != t.vpc {
 			return elsewhere
 		}
-	case TargetLocal:
 	default:
 		g, ok := st.gateways[target]
 		if !ok || g.home != t.home && idPrefix(target) != "tgw" {
