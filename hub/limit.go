@@ -47,7 +47,11 @@ func (g *guard) limit() {
 	g.memory.Run = run
 	for _, d := range g.may {
 		delete(g.memory.Absent, d.spoke.ID)
-		delete(g.memory.AbsentPrefixes[d.spoke.ID], d.reach.Prefix)
+		if ps := g.memory.AbsentPrefixes[d.spoke.ID]; len(ps) > 1 {
+			delete(ps, d.reach.Prefix)
+		} else {
+			delete(g.memory.AbsentPrefixes, d.spoke.ID)
+		}
 		if d.ended.ID != "" {
 			g.problems = append(g.problems, Problem{Code: PeeringEnded, Subject: d.spoke.Name,
 				Detail: fmt.Sprintf("%s is %s: %s", d.ended.ID, d.ended.State, cmp.Or(d.ended.Message, "no message")), Mend: Mend(PeeringEnded)})
