@@ -85,6 +85,9 @@ func (b *buckets) paced(scope hub.Scope) func(*middleware.Stack) error {
 			if err := l.Wait(ctx); err != nil {
 				return middleware.FinalizeOutput{}, middleware.Metadata{}, fmt.Errorf("%w (%s)", ErrPaced, err.Error())
 			}
+			if n, ok := ctx.Value(attemptsKey{}).(*int); ok {
+				*n++
+			}
 			out, meta, err := next.HandleFinalize(ctx, in)
 			if IsThrottled(err) {
 				now := time.Now()
@@ -95,4 +98,14 @@ func (b *buckets) paced(scope hub.Scope) func(*middleware.Stack) error {
 			return out, meta, err
 		}), "Retry", middleware.After)
 	}
+}
+
+type attemptsKey struct{}
+
+// CountAttempts returns a context for one call, and where the number of requests that
+// it took is found afterwards. More than one means that an earlier one may have been
+// carried out although its answer was lost.
+func CountAttempts(ctx context.Context) (context.Context, *int) {
+	n := new(int)
+	return context.WithValue(ctx, attemptsKey{}, n), n
 }

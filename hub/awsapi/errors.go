@@ -76,6 +76,11 @@ func IsDenied(err error) bool {
 		"InvalidClientTokenId", "UnrecognizedClientException", "OptInRequired")
 }
 
+// IsExpired reports whether AWS takes the credentials or the signature for too old.
+func IsExpired(err error) bool {
+	return is(err, "ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidSecurity.RequestHasExpired")
+}
+
 // IsNotFound reports whether the object named does not exist, or not yet.
 func IsNotFound(err error) bool {
 	code := strings.ToLower(Code(err))
@@ -116,11 +121,11 @@ func IsInvalidState(err error) bool { return is(err, "InvalidStateTransition", "
 
 // IsTransient reports whether the same call may succeed soon without anybody doing anything.
 func IsTransient(err error) bool {
-	if IsThrottled(err) || errors.Is(err, ErrPaced) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+	if IsThrottled(err) || IsExpired(err) || errors.Is(err, ErrPaced) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return true
 	}
 	if is(err, "InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable", "InvalidParameterException",
-		"RequestExpired", "InvalidSecurity.RequestHasExpired", "InvalidVpcPeeringConnectionID.NotFound") {
+		"InvalidVpcPeeringConnectionID.NotFound") {
 		return true
 	}
 	return Code(err) == "" // the network, or no answer

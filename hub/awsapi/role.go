@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/middleware"
 
 	"peerhub/hub"
 )
@@ -99,6 +100,25 @@ func (s *Sessions) assume(role Role) aws.CredentialsProvider {
 			o.ExternalID = aws.String(role.ExternalID)
 		}
 	})
+}
+
+// renewing drops cached credentials that AWS calls expired: the clock that they were
+// judged by was wrong, or they were withdrawn. The next call fetches new ones.
+func renewing(creds aws.CredentialsProvider) func(*middleware.Stack) error {
+	cache, ok := creds.(interface{ Invalidate() })
+	return func(stack *middleware.Stack) error {
+		if !ok {
+			return nil
+		}
+		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("peerhubRenew", func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (
+			middleware.InitializeOutput, middleware.Metadata, error) {
+			out, meta, err := next.HandleInitialize(ctx, in)
+			if IsExpired(err) {
+				cache.Invalidate()
+			}
+			return out, meta, err
+		}), middleware.Before)
+	}
 }
 
 // inAccount refuses credentials of another account than the one they were asked for,

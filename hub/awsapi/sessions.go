@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
 
 	"peerhub/hub"
 )
@@ -96,6 +97,7 @@ func New(ctx context.Context, opts Options) (*Sessions, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the AWS configuration: %w", err)
 	}
+	base.Logger = logging.Nop{} // errors say all; the SDK would write to stderr
 	base.HTTPClient = straight(base.HTTPClient, opts.Limits)
 	base.Retryer = func() aws.Retryer {
 		return retry.NewStandard(func(o *retry.StandardOptions) {
@@ -132,7 +134,7 @@ func (s *Sessions) EC2(ctx context.Context, scope hub.Scope, role Role) (*ec2.Cl
 	cfg.Region = string(scope.Region)
 	cfg.Credentials = creds
 	c := ec2.NewFromConfig(cfg, func(o *ec2.Options) {
-		o.APIOptions = append(o.APIOptions, s.checked, s.buckets.paced(scope))
+		o.APIOptions = append(o.APIOptions, s.checked, s.buckets.paced(scope), renewing(creds))
 	})
 	s.clients[key] = c
 	return c, nil
