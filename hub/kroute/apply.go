@@ -41,7 +41,7 @@ func (p *Plane) apply(ctx context.Context, v *view, changes []hub.Change) (*view
 	fail := func(c hub.Change, err error) {
 		failed = append(failed, fmt.Errorf("%s %s %s: %w", c.Verb, c.Object, c.Detail, err))
 	}
-	var steps []step
+	steps := make([]step, 0, len(changes))
 	sysctls := false
 	for _, c := range changes {
 		if name, ok := strings.CutPrefix(c.Object, "sysctl "); ok {
@@ -64,7 +64,7 @@ func (p *Plane) apply(ctx context.Context, v *view, changes []hub.Change) (*view
 	for i, s := range steps {
 		msgs[i] = s.msg
 	}
-	done := steps[:0:0]
+	done := steps[:0]
 	for i, err := range p.conn.send(ctx, msgs) {
 		gone := errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT)
 		if err != nil && !(steps[i].change.Verb == hub.VerbRemove && gone) {
@@ -215,27 +215,37 @@ func (r rule) message(verb hub.Verb) message {
 func (v *view) after(steps []step) *view {
 	out := *v
 	out.rules = slices.Clone(v.rules)
-	var added []route
-	for _, s := range steps {
+	few := len(steps) <= fewEdits
+	edits := map[routeKey]*step{}
+	for i := range steps {
+		s := &steps[i]
 		remove := s.change.Verb == hub.VerbRemove
 		switch {
 		case s.isRule && remove:
 			out.rules = slices.DeleteFunc(out.rules, func(r rule) bool { return r == s.rule })
 		case s.isRule:
 			out.rules = append(out.rules, s.rule)
+		case !few:
+			edits[s.route.routeKey] = s
 		case remove:
 			out.routes = out.routes.without(s.route.routeKey)
-		case len(steps) <= fewEdits:
-			out.routes = out.routes.with(s.route)
 		default:
-			added = append(added, s.route)
+			out.routes = out.routes.with(s.route)
 		}
 	}
-	if len(added) > 0 {
+	if len(edits) > 0 {
+		routes := make([]route, 0, out.routes.n+len(edits))
 		for _, r := range out.routes.all() {
-			added = append(added, r) // after the new one of its key, which counts
+			if _, edited := edits[r.routeKey]; !edited {
+				routes = append(routes, r)
+			}
 		}
-		out.routes = newList(added)
+		for _, s := range edits {
+			if s.change.Verb != hub.VerbRemove {
+				routes = append(routes, s.route)
+			}
+		}
+		out.routes = newList(routes)
 	}
 	slices.SortFunc(out.rules, compareRules)
 	return &out

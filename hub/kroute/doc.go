@@ -22,6 +22,8 @@
 //     one it ends in table 26740. So rp_filter 1 or 2 on a way out needs src_valid_mark=1
 //     there, and masq to restore the mark before routing.
 //   - The egress's own subnet stands in its table so that its router's ICMP errors pass that check too.
+//   - The kernel drops all routes of an interface that loses its last address or goes down;
+//     an event says so and they are put back.
 //   - rtnetlink has no generation. A view is kept as long as a subscription saw no
 //     foreign event, and is read anew every minute all the same.
 package kroute

@@ -2,6 +2,7 @@ package kroute
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"syscall"
@@ -20,7 +21,7 @@ var groups = []uint{
 }
 
 // Watch calls back when somebody else changed what a view depends on, until ctx ends. It
-// also calls back once when events were lost. Our own writes are told by their port.
+// also calls back once when events were lost. What our own writes cause is not heard.
 func (p *Plane) Watch(ctx context.Context, changed func()) error {
 	sock, err := nl.SubscribeAt(p.ns, netns.None(), unix.NETLINK_ROUTE, groups...)
 	if err != nil {
@@ -28,6 +29,10 @@ func (p *Plane) Watch(ctx context.Context, changed func()) error {
 	}
 	if sock.SetReceiveBufferSize(rcvBuffer, true) != nil {
 		_ = sock.SetReceiveBufferSize(rcvBuffer, false)
+	}
+	if err := deaf(sock.GetFd(), p.conn.pid); err != nil {
+		sock.Close()
+		return err
 	}
 	stop := context.AfterFunc(ctx, sock.Close)
 	defer func() {
@@ -54,13 +59,32 @@ func (p *Plane) Watch(ctx context.Context, changed func()) error {
 		}
 		matters := false
 		for _, m := range msgs {
-			matters = matters || m.Header.Pid != p.conn.pid && concerns(m)
+			matters = matters || concerns(m)
 		}
 		if matters {
 			p.stale.Store(true)
 			changed()
 		}
 	}
+}
+
+// deaf lets the kernel drop events on socket fd that were caused through port pid: ten
+// thousand routes of ours are ten thousand events, which would fill the socket's buffer
+// and drown the one that matters.
+func deaf(fd int, pid uint32) error {
+	// BPF loads big-endian, netlink headers are in the machine's order.
+	port := binary.BigEndian.Uint32(binary.NativeEndian.AppendUint32(nil, pid))
+	program := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 12}, // nlmsg_pid
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: port, Jt: 0, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0xffffffff},
+	}
+	prog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &prog); err != nil {
+		return fmt.Errorf("filter our own route events: %w", err)
+	}
+	return nil
 }
 
 // concerns reports whether an event is about something in a view: rules in our range,
