@@ -1,0 +1,166 @@
+package masq
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"peerhub/hub"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Constants of linux/netfilter/nfnetlink_conntrack.h.
+const (
+	ctGet    = 1 // IPCTNL_MSG_CT_GET
+	ctDelete = 2 // IPCTNL_MSG_CT_DELETE
+
+	ctaTupleOrig = 1
+	ctaMark      = 8
+	ctaID        = 12
+	ctaZone      = 18
+	ctaMarkMask  = 21
+
+	ctaTupleIP = 1
+	ctaIPv4Dst = 2
+)
+
+func ctType(kind uint16) netlink.HeaderType {
+	return netlink.HeaderType(unix.NFNL_SUBSYS_CTNETLINK<<8 | kind)
+}
+
+// flow is one conntrack entry with a mark of ours.
+type flow struct {
+	mark uint32
+	dst  netip.Addr // as the client wrote it
+	key  []byte     // the attributes that name the entry
+}
+
+func nativeMark(b []byte) uint32 { return binary.NativeEndian.Uint32(b) }
+
+// listFlows lists entries whose mark is mark in the bits of mask.
+func (s *socket) listFlows(mark, mask uint32) ([]flow, error) {
+	msgs, err := s.ask(ctType(ctGet), unix.AF_INET, netlink.Dump,
+		append(attr32(ctaMark, mark), attr32(ctaMarkMask, mask)...))
+	if err != nil {
+		return nil, fmt.Errorf("list conntrack entries: %w", err)
+	}
+	var out []flow
+	for _, m := range msgs {
+		f := fields(m)
+		fl := flow{mark: num32(f[ctaMark])}
+		// The kernel may be older than the filter.
+		if fl.mark&mask != mark {
+			continue
+		}
+		if dst := fields(fields(f[ctaTupleOrig])[ctaTupleIP])[ctaIPv4Dst]; len(dst) == 4 {
+			fl.dst = netip.AddrFrom4([4]byte(dst))
+		}
+		fl.key = attr(ctaTupleOrig|unix.NLA_F_NESTED, f[ctaTupleOrig])
+		for _, t := range []uint16{ctaID, ctaZone} {
+			if v, ok := f[t]; ok {
+				fl.key = append(fl.key, attr(t, v)...)
+			}
+		}
+		out = append(out, fl)
+	}
+	return out, nil
+}
+
+// deleteFlows deletes the entries of one spoke's mark.
+func (s *socket) deleteFlows(mark uint32) error {
+	_, err := s.ask(ctType(ctDelete), unix.AF_INET, netlink.Acknowledge,
+		append(attr32(ctaMark, mark), attr32(ctaMarkMask, ourMask)...))
+	if err != nil {
+		return fmt.Errorf("delete conntrack entries with mark %s: %w", markText(mark), err)
+	}
+	return nil
+}
+
+// deleteFlowsTo deletes the entries of one mark that lead into one of the ranges.
+func (s *socket) deleteFlowsTo(mark uint32, ranges []string) error {
+	flows, err := s.listFlows(mark, ourMask)
+	if err != nil {
+		return err
+	}
+	for _, f := range flows {
+		inside := slices.ContainsFunc(ranges, func(r string) bool {
+			first, last, err := addrRange(r)
+			return err == nil && f.dst.IsValid() && first.Compare(f.dst) <= 0 && f.dst.Compare(last) <= 0
+		})
+		if !inside {
+			continue
+		}
+		_, err := s.ask(ctType(ctDelete), unix.AF_INET, netlink.Acknowledge, f.key)
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("delete a conntrack entry to %s: %w", f.dst, err)
+		}
+	}
+	return nil
+}
+
+// scanConntrack finds the marks that conntrack has and `out` has not: flows of spokes that
+// were removed while nobody looked. A kernel without conntrack netlink is a problem, not a
+// failure.
+func (p *Plane) scanConntrack(st *state) {
+	flows, err := p.sock.listFlows(0, 0)
+	p.scanned, p.conntrack = true, err
+	seen := make(map[uint32]bool)
+	for _, f := range flows {
+		m := f.mark & ourMask
+		if m&classMask == 0 || seen[m] {
+			continue
+		}
+		seen[m] = true
+		if _, live := st.elements.get((element{set: "out", key: markText(m)}).object()); !live {
+			p.flows = append(p.flows, m)
+		}
+	}
+	slices.Sort(p.flows)
+}
+
+// dropFlows deletes the flows of what the changes took away: by mark where the spoke is
+// gone, by destination where only a prefix is.
+func (p *Plane) dropFlows(before, after *state, j *job, changes []hub.Change) []error {
+	whole := make(map[uint32]bool)
+	for _, m := range j.stale {
+		whole[m] = true
+	}
+	parts := make(map[uint32][]string)
+	for i, c := range changes {
+		old, had := before.elements.get(c.Object)
+		if !had || j.failed[i] != nil || c.Verb == hub.VerbAdd {
+			continue
+		}
+		now, still := after.elements.get(c.Object)
+		switch {
+		case old.set == "out" && !still:
+			if b, _, err := kindMark.encode(old.key); err == nil {
+				whole[nativeMark(b)] = true
+			}
+		case old.set == "spokes4" && (!still || now.data != old.data):
+			if b, _, err := kindMark.encode(old.data); err == nil {
+				parts[nativeMark(b)] = append(parts[nativeMark(b)], old.key)
+			}
+		}
+	}
+	var errs []error
+	var left []uint32 // what could not be deleted is found in the next plan
+	for m := range whole {
+		delete(parts, m)
+		if err := p.sock.deleteFlows(m); err != nil {
+			errs, left = append(errs, err), append(left, m)
+		}
+	}
+	for m, ranges := range parts {
+		if err := p.sock.deleteFlowsTo(m, ranges); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	p.flows = slices.DeleteFunc(p.flows, func(m uint32) bool { return whole[m] })
+	p.flows = slices.Sorted(slices.Values(append(slices.Clone(p.flows), left...)))
+	return errs
+}

@@ -1,0 +1,249 @@
+package masq
+
+import (
+	"fmt"
+	"slices"
+
+	"peerhub/hub"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// skeletonVersion grows with every change to sets, counters, chains or rules. It stands in
+// the table's comment.
+const skeletonVersion = 1
+
+// The layout of marks. A conntrack mark has the class of the way out and the spoke's
+// number, a packet mark only the class; the other bits are somebody else's.
+const (
+	classMask = hub.MarkClassMask
+	ourMask   = hub.MarkClassMask | hub.MarkSpokeMask
+)
+
+// dropCounters are the named counters, one per reason.
+var dropCounters = []string{
+	"drop_hub",      // to the hub itself, not in to_hub
+	"drop_invalid",  // conntrack says invalid
+	"drop_ipv6",     // IPv6 from or to a tunnel
+	"drop_metadata", // to a link-local address, instance metadata among them
+	"drop_other",    // to neither spoke nor hub
+	"drop_removed",  // a flow of a spoke that is no more
+	"drop_source",   // to a spoke, from a source outside pools and sites
+	"drop_toward",   // opened from outside toward a tunnel
+}
+
+// rule is one rule: its nft text and the expressions that say the same to the kernel.
+type rule struct {
+	text  string
+	steps []step
+	note  string // comment
+}
+
+// chain is one chain. A base chain has a hook.
+type chain struct {
+	name  string
+	typ   string // filter, nat; "" = not a base chain
+	hook  uint32
+	prio  int32
+	text  string // "type ... hook ... priority ...", as nft says it
+	rules []rule
+}
+
+// ports are the protocols whose source port is translated into a range.
+var ports = []struct {
+	name  string
+	proto byte
+}{{"tcp", unix.IPPROTO_TCP}, {"udp", unix.IPPROTO_UDP}}
+
+// chains is the skeleton's code.
+func chains() []chain {
+	all := []chain{classify(), newcomer(), carryMark(), gate(), outward(), toward(), tunnelIn(), toHub(), clamp(), translate()}
+	return append(all, keepForeign()...)
+}
+
+func classify() chain {
+	return chain{name: "classify", typ: "filter", hook: unix.NF_INET_PRE_ROUTING, prio: -150,
+		text: "type filter hook prerouting priority mangle", rules: []rule{
+			{"meta nfproto ipv6 iifname @tunnels " + countDrop("drop_ipv6"),
+				steps(family(unix.NFPROTO_IPV6), iifname("tunnels"), drop("drop_ipv6")), "IPv6 from a tunnel"},
+			{"ct state invalid,new iifname @tunnels jump newcomer",
+				steps(ctState(expr.CtStateBitINVALID|expr.CtStateBitNEW), iifname("tunnels"), jump("newcomer")), ""},
+			{"ct mark & 0x7f000000 != 0 jump carry_mark",
+				steps(ctMark(classMask), neq(0), jump("carry_mark")), ""},
+		}}
+}
+
+// newcomer judges the first packet of a flow from a tunnel. A refused flow is never
+// confirmed, so each of its packets comes here.
+func newcomer() chain {
+	return chain{name: "newcomer", rules: []rule{
+		{"ct state invalid " + countDrop("drop_invalid"),
+			steps(ctState(expr.CtStateBitINVALID), drop("drop_invalid")), "conntrack cannot place it"},
+		{"ip daddr 169.254.0.0/16 " + countDrop("drop_metadata"),
+			steps(linkLocal(), drop("drop_metadata")), "instance metadata and its neighbours"},
+		{"ct mark & 0x7f00ffff != 0 ct mark set ct mark & 0x80ff0000",
+			steps(ctMark(ourMask), neq(0), ctMarkSet(^uint32(ourMask), 0)), "our bits are ours to give"},
+		{"ct mark & 0x80ff0000 == 0 ct mark set ip daddr map @spokes4",
+			steps(ctMark(^uint32(ourMask)), eq(0), address(daddr), mapped("spokes4"), []step{setCtMark}), ""},
+		{"ct mark & 0x80ff0000 != 0 jump keep_31",
+			steps(ctMark(^uint32(ourMask)), neq(0), jump("keep_31")), "somebody else's bits stay"},
+		{"ip saddr != @origins4 ct mark & 0x7f000000 != 0 " + countDrop("drop_source"),
+			steps(address(saddr), notIn("origins4"), ctMark(classMask), neq(0), drop("drop_source")), "neither pool nor site"},
+		{"ct mark & 0x7f000000 == 0 iifname != @leave fib daddr type != local " + countDrop("drop_other"),
+			steps(ctMark(classMask), eq(0), meta(expr.MetaKeyIIFNAME), notIn("leave"), notLocal(), drop("drop_other")), "neither spoke nor hub"},
+	}}
+}
+
+// carryMark gives a packet of a marked flow its class, without touching other bits.
+func carryMark() chain {
+	c := chain{name: "carry_mark", rules: []rule{
+		{"meta mark & 0x80ffffff == 0 meta mark set ct mark & 0x7f000000 return",
+			steps(metaMark(^uint32(classMask)), eq(0), ctMark(classMask), []step{setMark}, back()), ""},
+		{"meta mark set meta mark & 0x80ffffff", metaMarkSet(^uint32(classMask), 0), "somebody else's bits stay"},
+	}}
+	for bit := uint32(1) << hub.MarkClassShift; bit&classMask != 0; bit <<= 1 {
+		c.rules = append(c.rules, rule{
+			fmt.Sprintf("ct mark & 0x%08x != 0 meta mark set meta mark | 0x%08x", bit, bit),
+			steps(ctMark(bit), neq(0), metaMarkSet(^bit, bit)), ""})
+	}
+	return c
+}
+
+// keepForeign is ct mark = ct mark & 0x80ff0000 | map for kernels that cannot OR two
+// registers: which bits were set is remembered by where the packet is.
+//
+//	chain keep_31 {
+//		ct mark & 0x80000000 == 0 goto keep_23
+//		jump keep_23
+//		ct mark set ct mark | 0x80000000
+//	}
+func keepForeign() []chain {
+	var bits []int
+	for b := 31; b >= 0; b-- {
+		if ourMask>>b&1 == 0 {
+			bits = append(bits, b)
+		}
+	}
+	var out []chain
+	for i, b := range bits {
+		next := "keep_none"
+		if i+1 < len(bits) {
+			next = fmt.Sprintf("keep_%d", bits[i+1])
+		}
+		bit := uint32(1) << b
+		out = append(out, chain{name: fmt.Sprintf("keep_%d", b), rules: []rule{
+			{fmt.Sprintf("ct mark & 0x%08x == 0 goto %s", bit, next), steps(ctMark(bit), eq(0), goTo(next)), ""},
+			{"jump " + next, jump(next), ""},
+			{fmt.Sprintf("ct mark set ct mark | 0x%08x", bit), ctMarkSet(^bit, bit), ""},
+		}})
+	}
+	return append(out, chain{name: "keep_none", rules: []rule{
+		{"ct mark set ip daddr map @spokes4", steps(address(daddr), mapped("spokes4"), []step{setCtMark}), ""},
+	}})
+}
+
+func gate() chain {
+	return chain{name: "gate", typ: "filter", hook: unix.NF_INET_FORWARD, prio: 0,
+		text: "type filter hook forward priority filter", rules: []rule{
+			{"ct direction original ct mark & 0x7f00ffff @out accept",
+				steps(ctDirection(0), ctMark(ourMask), in("out"), accept()), ""},
+			{"ct direction reply ct mark & 0x7f00ffff @back accept",
+				steps(ctDirection(1), ctMark(ourMask), in("back"), accept()), ""},
+			{"iifname @tunnels jump outward", steps(iifname("tunnels"), jump("outward")), ""},
+			{"oifname @tunnels jump toward", steps(oifname("tunnels"), jump("toward")), ""},
+		}}
+}
+
+// outward judges what comes out of a tunnel without a live mark.
+func outward() chain {
+	return chain{name: "outward", rules: []rule{
+		{"ct mark & 0x7f000000 != 0 " + countDrop("drop_removed"),
+			steps(ctMark(classMask), neq(0), drop("drop_removed")), "its spoke is no more"},
+		{"ip daddr 169.254.0.0/16 " + countDrop("drop_metadata"),
+			steps(linkLocal(), drop("drop_metadata")), "instance metadata and its neighbours"},
+		{"iifname != @leave " + countDrop("drop_other"),
+			steps(meta(expr.MetaKeyIIFNAME), notIn("leave"), drop("drop_other")), "neither spoke nor hub"},
+	}}
+}
+
+// toward judges what goes into a tunnel without a live mark. The conntrack mark of a flow
+// whose first packet is dropped goes with it; it serves to ask whether a spoke sent it.
+func toward() chain {
+	return chain{name: "toward", rules: []rule{
+		{"ct mark & 0x7f000000 != 0 " + countDrop("drop_removed"),
+			steps(ctMark(classMask), neq(0), drop("drop_removed")), "its spoke is no more"},
+		{"meta nfproto ipv6 " + countDrop("drop_ipv6"),
+			steps(family(unix.NFPROTO_IPV6), drop("drop_ipv6")), "IPv6 to a tunnel"},
+		{"oifname != @leave " + countDrop("drop_toward"),
+			steps(meta(expr.MetaKeyOIFNAME), notIn("leave"), drop("drop_toward")), "no reply to a marked flow"},
+		{"ct state new ct mark set ip saddr map @spokes4",
+			steps(ctState(expr.CtStateBitNEW), address(saddr), mapped("spokes4"), []step{setCtMark}), ""},
+		{"ct state new ct mark & 0x7f000000 != 0 " + countDrop("drop_toward"),
+			steps(ctState(expr.CtStateBitNEW), ctMark(classMask), neq(0), drop("drop_toward")), "opened by a spoke"},
+	}}
+}
+
+func tunnelIn() chain {
+	return chain{name: "tunnel_in", typ: "filter", hook: unix.NF_INET_LOCAL_IN, prio: 0,
+		text: "type filter hook input priority filter", rules: []rule{
+			{"iifname @tunnels jump to_hub", steps(iifname("tunnels"), jump("to_hub")), ""},
+		}}
+}
+
+func toHub() chain {
+	return chain{name: "to_hub", rules: []rule{
+		{"ip daddr 169.254.0.0/16 " + countDrop("drop_metadata"),
+			steps(linkLocal(), drop("drop_metadata")), "instance metadata and its neighbours"},
+		{"ct state established ct direction reply accept",
+			steps(ctState(expr.CtStateBitESTABLISHED), ctDirection(1), accept()), "the hub asked"},
+		{"ct state related meta l4proto icmp accept",
+			steps(ctState(expr.CtStateBitRELATED), proto(unix.IPPROTO_ICMP), accept()), "ICMP error of a known flow"},
+		{"iifname @hub_echo icmp type echo-request accept",
+			steps(iifname("hub_echo"), family(unix.NFPROTO_IPV4), proto(unix.IPPROTO_ICMP),
+				load(expr.PayloadBaseTransportHeader, 0, 1), []step{compare(expr.CmpOpEq, []byte{8})}, accept()), ""},
+		{"iifname . meta l4proto . th dport @hub_ports accept",
+			steps(meta(expr.MetaKeyIIFNAME), []step{
+				lib(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg2}),
+				lib(&expr.Payload{DestRegister: reg32b, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}),
+			}, in("hub_ports"), accept()), ""},
+		{countDrop("drop_hub"), drop("drop_hub"), "not in to_hub"},
+	}}
+}
+
+func clamp() chain {
+	return chain{name: "clamp", typ: "filter", hook: unix.NF_INET_FORWARD, prio: -150,
+		text: "type filter hook forward priority mangle", rules: []rule{
+			{"tcp flags & (syn | rst) == syn ct mark & 0x7f000000 != 0 tcp option maxseg size set rt mtu",
+				steps(proto(unix.IPPROTO_TCP), load(expr.PayloadBaseTransportHeader, 13, 1), []step{
+					lib(&expr.Bitwise{SourceRegister: reg1, DestRegister: reg1, Len: 1, Mask: []byte{0x06}, Xor: []byte{0}}),
+					compare(expr.CmpOpEq, []byte{0x02}),
+				}, ctMark(classMask), neq(0), []step{
+					lib(&expr.Rt{Key: expr.RtTCPMSS, Register: reg1}),
+					lib(&expr.Byteorder{SourceRegister: reg1, DestRegister: reg1, Op: expr.ByteorderHton, Len: 2, Size: 2}),
+					lib(&expr.Exthdr{Op: expr.ExthdrOpTcpopt, Type: 2, Offset: 2, Len: 2, SourceRegister: reg1}),
+				}), ""},
+		}}
+}
+
+func translate() chain {
+	c := chain{name: "translate", typ: "nat", hook: unix.NF_INET_POST_ROUTING, prio: 100,
+		text: "type nat hook postrouting priority srcnat"}
+	const marked = "iifname @tunnels ct mark & 0x7f000000 != 0 "
+	isMarked := steps(iifname("tunnels"), ctMark(classMask), neq(0))
+	add := func(text string, s ...[]step) {
+		c.rules = append(c.rules, rule{text: marked + text, steps: steps(slices.Insert(s, 0, isMarked)...)})
+	}
+	for _, p := range ports {
+		add("meta l4proto "+p.name+" snat ip to oifname map @address4 : 2048-65535 fully-random",
+			proto(p.proto), snat("address4", true))
+	}
+	add("snat ip to oifname map @address4 fully-random", snat("address4", false))
+	for _, p := range ports {
+		add("meta l4proto "+p.name+" masquerade to :2048-65535 fully-random", proto(p.proto), masquerade(true))
+	}
+	add("meta nfproto ipv4 masquerade fully-random", family(unix.NFPROTO_IPV4), masquerade(false))
+	return c
+}
+
+func countDrop(counter string) string { return `counter name "` + counter + `" drop` }

@@ -1,0 +1,129 @@
+package masq
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"peerhub/hub"
+)
+
+// View is a snapshot of the two tables. It implements hub.View and hub.Troubled.
+type View struct {
+	state     *state
+	table     string
+	port      uint32
+	abilities abilities
+	asked     hub.Ownership // when the want names none
+	conntrack error         // why conntrack could not be read
+}
+
+// mode is the ownership mode for a want.
+func (v *View) mode(want hub.Desired) Mode {
+	return v.abilities.choose(cmp.Or(want.Base.Ownership, v.asked))
+}
+
+// Plan says which changes lead from what was seen to want.
+func (v *View) Plan(want hub.Desired) []hub.Change {
+	items := wanted(want)
+	return hub.Diff(objects(want, v.table, v.mode(want).Ownership, items), v.have(want, items))
+}
+
+// Problems says what the kernel cannot do.
+func (v *View) Problems(want hub.Desired) []hub.Problem {
+	var out []hub.Problem
+	if asked := cmp.Or(want.Base.Ownership, v.asked); asked == hub.OwnershipPersist && !v.abilities.persist {
+		out = append(out, hub.Problem{Code: hub.KernelLacks, Subject: "table inet " + v.table,
+			Detail: "masq.ownership is persist; plain is in force: " + v.mode(want).Why, Mend: "masq: {ownership: auto}"})
+	}
+	if v.conntrack != nil {
+		out = append(out, hub.Problem{Code: hub.KernelLacks, Subject: "conntrack",
+			Detail: "flows of removed spokes cannot be deleted: " + v.conntrack.Error(), Mend: "modprobe nf_conntrack_netlink"})
+	}
+	return out
+}
+
+// have is the snapshot as hub compares it. The kernel does not know spoke ids: they come
+// from the want where it has the mark.
+func (v *View) have(want hub.Desired, items []item) []hub.Object {
+	spokes := make(map[string]hub.SpokeID)
+	for _, r := range want.Reaches {
+		spokes[markText(r.Mark&ourMask)] = r.Spoke
+	}
+	var out []hub.Object
+	if t := v.state.table; t.exists {
+		out = append(out, hub.Object{Key: "table inet " + v.table, Value: v.tableValue(), Unit: baseUnit, Hold: want.Base.Hold})
+	}
+	if k := v.state.keep; k.exists {
+		value := keepValue
+		if k.owner != v.port {
+			value = fmt.Sprintf("owned by netlink port %d", k.owner)
+		}
+		out = append(out, hub.Object{Key: "table inet " + keepName(v.table), Value: value, Unit: baseUnit, Hold: want.Base.Hold})
+	}
+	v.state.elements.all(func(e element) {
+		out = append(out, hub.Object{Key: e.object(), Value: e.value(), Unit: unitOf(e, spokes)})
+	})
+	return append(out, v.staleFlows(items)...)
+}
+
+// staleFlows are the marks in conntrack that belong to no wanted spoke.
+func (v *View) staleFlows(items []item) []hub.Object {
+	if len(v.state.flows) == 0 {
+		return nil
+	}
+	live := make(map[string]bool)
+	for _, it := range items {
+		if it.set == "out" {
+			live[it.key] = true
+		}
+	}
+	var out []hub.Object
+	for _, m := range v.state.flows {
+		if mark := markText(m); !live[mark] {
+			out = append(out, hub.Object{Key: flowsPrefix + mark, Value: "conntrack entries of a spoke that is no more",
+				Unit: hub.Unit{Kind: hub.UnitSpoke}})
+		}
+	}
+	return out
+}
+
+const flowsPrefix = "flows "
+
+// tableValue is skeletonValue when everything is right.
+func (v *View) tableValue() string {
+	t := v.state.table
+	parts := []string{t.note}
+	switch {
+	case t.flags == 0:
+		parts = append(parts, string(hub.OwnershipPlain))
+	case t.flags == tableOwner|tablePersist && t.owner == v.port:
+		parts = append(parts, string(hub.OwnershipPersist))
+	case t.flags&tableOwner != 0 && t.owner != 0:
+		parts = append(parts, fmt.Sprintf("owned by netlink port %d", t.owner))
+	default:
+		parts = append(parts, fmt.Sprintf("flags %#x without an owner", t.flags))
+	}
+	if v.state.damage != "" {
+		parts = append(parts, v.state.damage)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// unitOf says what an element belongs to.
+func unitOf(e element, spokes map[string]hub.SpokeID) hub.Unit {
+	switch e.set {
+	case "address4":
+		return hub.Unit{Kind: hub.UnitEgress, Egress: hub.EgressID(e.key)}
+	case "out", "back":
+		return hub.Unit{Kind: hub.UnitSpoke, Spoke: spokes[e.key]}
+	case "spokes4":
+		p, err := netip.ParsePrefix(e.key)
+		if err != nil {
+			p = netip.Prefix{} // somebody's range
+		}
+		return hub.Unit{Kind: hub.UnitPrefix, Spoke: spokes[e.data], Prefix: p}
+	}
+	return baseUnit
+}

@@ -1,0 +1,156 @@
+package masq
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"peerhub/hub"
+)
+
+// item is an element with what it belongs to.
+type item struct {
+	element
+	unit hub.Unit
+	hold bool
+}
+
+var baseUnit = hub.Unit{Kind: hub.UnitBase}
+
+// wanted is the canonical form of the want: every element that should be in a set. Pure.
+func wanted(want hub.Desired) []item {
+	out := make([]item, 0, len(want.Reaches)*3/2+64)
+	out = append(out, baseItems(want.Base)...)
+	for _, e := range want.Base.Egresses {
+		// Where no address is known, or the kernel is to choose, the flow is masqueraded.
+		if want.Base.Masquerade || !e.Address.Is4() {
+			continue
+		}
+		out = append(out, item{
+			element: element{set: "address4", key: string(e.ID), data: e.Address.String()},
+			unit:    hub.Unit{Kind: hub.UnitEgress, Egress: e.ID}, hold: e.Hold,
+		})
+	}
+	return append(out, reachItems(want.Reaches)...)
+}
+
+// baseItems are the tunnels and what may come out of them.
+func baseItems(b hub.Base) []item {
+	var out []item
+	add := func(set, key, comment string) {
+		out = append(out, item{element: element{set: set, key: key, comment: comment}, unit: baseUnit, hold: b.Hold})
+	}
+	origins := make(map[netip.Prefix][]string)
+	for _, t := range b.Tunnels {
+		add("tunnels", t.Name, "")
+		if t.Other == hub.OtherLeave {
+			add("leave", t.Name, "")
+		}
+		for _, p := range t.Origins {
+			if p.IsValid() && p.Addr().Is4() {
+				origins[p.Masked()] = append(origins[p.Masked()], t.Name)
+			}
+		}
+		for _, s := range slices.Compact(slices.SortedFunc(slices.Values(t.ToHub), compareServices)) {
+			if s.Protocol == "icmp" {
+				add("hub_echo", t.Name, "")
+			} else {
+				add("hub_ports", t.Name+" . "+s.Protocol+" . "+strconv.Itoa(int(s.Port)), "")
+			}
+		}
+	}
+	for p, names := range origins {
+		// An interval set takes no prefix inside another one.
+		if !coveredBy(p, origins) {
+			add("origins4", p.String(), comment(strings.Join(names, ".")))
+		}
+	}
+	return out
+}
+
+func compareServices(a, b hub.Service) int {
+	return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
+}
+
+// coveredBy reports whether p lies inside another prefix of ps.
+func coveredBy[V any](p netip.Prefix, ps map[netip.Prefix]V) bool {
+	for bits := p.Bits() - 1; bits >= 0; bits-- {
+		if _, ok := ps[netip.PrefixFrom(p.Addr(), bits).Masked()]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// reachItems are the prefixes, and the marks of the spokes that have one. A mark is held
+// when all prefixes that need it are.
+func reachItems(reaches []hub.Reach) []item {
+	out := make([]item, 0, len(reaches)*3/2)
+	marks := make(map[uint32]int) // index into live
+	var live []item
+	for _, r := range reaches {
+		if !r.Prefix.IsValid() || !r.Prefix.Addr().Is4() {
+			continue
+		}
+		mark, name := markText(r.Mark&ourMask), comment(r.Name)
+		out = append(out, item{
+			element: element{set: "spokes4", key: r.Prefix.Masked().String(), data: mark, comment: name},
+			unit:    r.Unit(), hold: r.Hold,
+		})
+		i, ok := marks[r.Mark]
+		if !ok {
+			i = len(live)
+			marks[r.Mark] = i
+			live = append(live, item{
+				element: element{key: mark, comment: name},
+				unit:    hub.Unit{Kind: hub.UnitSpoke, Spoke: r.Spoke}, hold: true,
+			})
+		}
+		live[i].hold = live[i].hold && r.Hold
+	}
+	for _, l := range live {
+		for _, set := range []string{"out", "back"} {
+			l.set = set
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// comment makes a name safe for an element's comment: [A-Za-z0-9._-], at most 63.
+func comment(name string) string {
+	name = strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '.', r == '_', r == '-':
+			return r
+		}
+		return '_'
+	}, name)
+	return name[:min(len(name), 63)]
+}
+
+// objects is the want as hub compares it: the tables and every element.
+func objects(want hub.Desired, table string, mode hub.Ownership, items []item) []hub.Object {
+	out := make([]hub.Object, 0, len(items)+2)
+	out = append(out, hub.Object{Key: "table inet " + table, Value: skeletonValue(mode), Unit: baseUnit, Hold: want.Base.Hold})
+	if mode == hub.OwnershipPlain {
+		out = append(out, hub.Object{Key: "table inet " + keepName(table), Value: keepValue, Unit: baseUnit, Hold: want.Base.Hold})
+	}
+	for _, it := range items {
+		out = append(out, hub.Object{Key: it.object(), Value: it.value(), Unit: it.unit, Hold: it.hold})
+	}
+	return out
+}
+
+// keepValue is the value of the second table: made by this process, gone with it.
+const keepValue = "owner, NAT and conntrack hooks"
+
+func keepName(table string) string { return table + "_keep" }
+
+func skeletonNote(version int) string { return "peerhub skeleton " + strconv.Itoa(version) }
+
+func skeletonValue(mode hub.Ownership) string {
+	return skeletonNote(skeletonVersion) + ", " + string(mode)
+}
