@@ -47,26 +47,22 @@ func (s *story) guarded(claim string, argv []string) {
 	var risen []string
 	for rule, n := range s.guard() {
 		if n > before[rule] {
-			risen = append(risen, fmt.Sprintf("nft list table inet hubd: +%d  %s", n-before[rule], rule))
+			risen = append(risen, fmt.Sprintf("nft list counters table inet hubd: %s +%d", rule, n-before[rule]))
 		}
 	}
 	out += "\n" + strings.Join(risen, "\n")
 	s.keep(claim, check{expect: "fails, and a drop counter in table inet hubd rises"}, argv, out, code != 0 && len(risen) > 0)
 }
 
-var counted = regexp.MustCompile(`counter packets (\d+) bytes \d+`)
+var counted = regexp.MustCompile(`counter (drop_\w+) \{[^}]*packets (\d+)`)
 
-// guard is what every dropping rule of our table has counted, by the rule's text.
+// guard is what the named counters of our table's dropping rules have counted.
 func (s *story) guard() map[string]int {
-	out, _ := s.exec(s.in("hub", "nft", "list", "table", "inet", "hubd"))
+	out, _ := s.exec(s.in("hub", "nft", "list", "counters", "table", "inet", "hubd"))
 	counts := map[string]int{}
-	for line := range strings.Lines(out) {
-		m := counted.FindStringSubmatch(line)
-		if m == nil || !strings.Contains(line, "drop") {
-			continue
-		}
-		if n, err := strconv.Atoi(m[1]); err == nil {
-			counts[strings.TrimSpace(counted.ReplaceAllString(line, "counter"))] += n
+	for _, m := range counted.FindAllStringSubmatch(out, -1) {
+		if n, err := strconv.Atoi(m[2]); err == nil {
+			counts[m[1]] = n
 		}
 	}
 	return counts
