@@ -99,3 +99,6 @@ func (c *Client) do(ctx context.Context, method, path string, out any) error {
 	}
 	return nil
 }
+
+// ServeLog is the log of the background process of the lab in that run directory.
+func ServeLog(dir string) string { return filepath.Join(dir, serveLog) }

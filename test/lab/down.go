@@ -77,7 +77,14 @@ func endServer(dir string) (*os.File, error) {
 			time.Sleep(20 * time.Millisecond)
 		}
 	}
-	return holdDir(dir)
+	// A killed process holds its files until its last thread is gone.
+	for deadline := time.Now().Add(downPatience); ; {
+		lock, err := holdDir(dir)
+		if !errors.Is(err, ErrUp) || time.Now().After(deadline) {
+			return lock, err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 // wipe removes what a run directory's record names, then the directory. The

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"peerhub/test/ec2sim"
@@ -47,6 +48,7 @@ type Lab struct {
 	units    []unit
 	stopSync func() // ends the goroutine that feeds the fabric
 	names    map[string]string
+	network  atomic.Pointer[ec2sim.Network] // what the fabric obeys
 
 	mu         sync.Mutex
 	processes  []*Process
@@ -163,16 +165,23 @@ func (l *Lab) startCloud(context.Context) error {
 	}
 	l.Sim = sim
 	l.Fabric = fabric.New(fabric.Options{API: l.Spec.API, Logf: l.talk.Printf})
-	l.Fabric.Update(sim.Network())
+	l.obey()
 	changed, cancel := sim.Watch()
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for range changed {
-			l.Fabric.Update(sim.Network())
+			l.obey()
 		}
 	})
 	l.stopSync = func() { cancel(); wg.Wait() }
 	return nil
+}
+
+// obey brings the data plane to the cloud's present state.
+func (l *Lab) obey() {
+	n := l.Sim.Network()
+	l.network.Store(&n)
+	l.Fabric.Update(n)
 }
 
 func (l *Lab) makeHosts(context.Context) error {
@@ -269,14 +278,15 @@ func (l *Lab) serve(context.Context) error {
 	return errors.Join(errs...)
 }
 
-// instanceOf tells whose request reached the IMDS.
+// instanceOf tells whose request reached the IMDS. It is called while the simulated
+// AWS answers and must not ask it.
 func (l *Lab) instanceOf(r *http.Request) string {
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return ""
 	}
 	eni := l.Fabric.ENIOf(from.Addr())
-	for _, i := range l.Sim.Network().Interfaces {
+	for _, i := range l.network.Load().Interfaces {
 		if i.ID == eni {
 			return i.Instance
 		}
@@ -290,9 +300,11 @@ func (l *Lab) Close() error {
 	l.mu.Lock()
 	procs := slices.Clone(l.processes)
 	l.mu.Unlock()
-	for _, p := range slices.Backward(procs) {
-		p.stop()
+	var wg sync.WaitGroup
+	for _, p := range procs {
+		wg.Go(p.stop) // at once: each OpenVPN client spends a second on its farewell
 	}
+	wg.Wait()
 	l.services.close()
 	l.stopSync()
 	if l.Fabric != nil {

@@ -1,9 +1,13 @@
 package lab
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
+
+	"peerhub/test/fabric"
 )
 
 // Line is one line of the by-hand recipe: what a person would type to make the hub
@@ -68,11 +72,11 @@ func (s Spec) Recipe(dir string) []Line {
 	translate := func(what, from string, hosts []string) {
 		rule := fmt.Sprintf("POSTROUTING -s %s -o %s -j MASQUERADE", from, s.HubInterface)
 		add(Line{Where: HostHub, Shell: "iptables -t nat -A " + rule, Undo: "iptables -t nat -D " + rule,
-			For:     what + " leave the hub with its own address: neither the interface's check nor the peering takes another",
+			For:     what + " packets leave the hub with its own address: neither the interface's check nor the peering takes another",
 			Without: Expect{hosts, targets, HostHub, "eni-source-check"}})
 	}
-	translate("people", s.Pool.String(), people)
-	translate("the office", s.OfficeLAN.String(), office)
+	translate("people's", s.Pool.String(), people)
+	translate("the office's", s.OfficeLAN.String(), office)
 	add(Line{Where: HostHub,
 		Shell:   fmt.Sprintf("ip route add %s dev %s", s.OfficeLAN, s.Tunnel),
 		Undo:    fmt.Sprintf("ip route del %s dev %s", s.OfficeLAN, s.Tunnel),
@@ -110,8 +114,34 @@ func (s Spec) Recipe(dir string) []Line {
 	push("people hear", "DEFAULT", people)
 	push("the office hears (a client with a file of its own does not read DEFAULT)", s.OfficeClient, office)
 	add(Line{Where: HostHub, reconnects: true,
-		Shell:   fmt.Sprintf(`printf 'status 3\nquit\n' | nc -NU %[1]s | awk -F'\t' '/^CLIENT_LIST/{print "client-kill "$11}END{print "quit"}' | nc -NU %[1]s`, vpn.Management),
+		Shell:   fmt.Sprintf(`k=$({ echo status 3; sleep 1; } | nc -NU %[1]s | awk -F'\t' '/^CLIENT_LIST/{print "client-kill "$11}'); { echo "$k"; sleep 1; } | nc -NU %[1]s`, vpn.Management),
 		For:     "everybody connects again and hears",
 		Without: Expect{Talkers(), targets, "internet", "no-route"}})
 	return out
+}
+
+// NotForwarded counts the packets that a host's kernel received for others and did
+// not forward: Ip InAddrErrors of /proc/net/snmp (RFC 4293 ipSystemStatsInAddrErrors).
+func NotForwarded(ctx context.Context, ns string) (uint64, error) {
+	out, err := fabric.Exec(ctx, ns, "cat", "/proc/net/snmp")
+	if err != nil {
+		return 0, err
+	}
+	var names []string
+	for line := range strings.Lines(out) {
+		f := strings.Fields(line)
+		if len(f) == 0 || f[0] != "Ip:" {
+			continue
+		}
+		if names == nil {
+			names = f
+			continue
+		}
+		for i, n := range names {
+			if n == "InAddrErrors" && i < len(f) {
+				return strconv.ParseUint(f[i], 10, 64)
+			}
+		}
+	}
+	return 0, fmt.Errorf("no Ip InAddrErrors in /proc/net/snmp of %s", ns)
 }

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"peerhub/test/lab"
+)
+
+var errUnitName = errors.New("a verb needs the name of a unit")
+
+func (a *app) recipe() *cobra.Command {
+	var apply bool
+	var without int
+	var aws string
+	c := &cobra.Command{
+		Use: "recipe", Short: "The hub by hand: print the lines, or type them",
+		Example: `  hublab recipe
+  hublab recipe --apply
+  hublab recipe --apply --without 2   and see what is missing in hublab drops -f`,
+		Args: args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			client, err := a.dial()
+			if err != nil {
+				return err
+			}
+			info, err := client.Info(c.Context())
+			if err != nil {
+				return err
+			}
+			lines := info.Spec.Recipe(info.Dir)
+			if without < 0 || without > len(lines) {
+				return usageError{fmt.Errorf("no line %d; there are %d", without, len(lines))}
+			}
+			w := c.OutOrStdout()
+			if !apply {
+				if a.format == "json" {
+					return writeJSON(w, "recipe", lines)
+				}
+				for _, l := range lines {
+					say(w, "# %d. %s: %s\n#    left out: %s\n%s\n", l.N, where(l), l.For, expectation(l.Without), l.Shell)
+				}
+				return nil
+			}
+			r := client.Runner(c.Context(), info.Spec)
+			r.AWS = aws
+			for _, l := range lines {
+				if l.N == without {
+					say(c.ErrOrStderr(), "%2d. left out: %s", l.N, l.Shell)
+					continue
+				}
+				say(c.ErrOrStderr(), "%2d. %s", l.N, l.Shell)
+				if err := r.Do(c.Context(), l); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	a.formatFlag(c)
+	c.Flags().BoolVar(&apply, "apply", false, "type the lines")
+	c.Flags().IntVar(&without, "without", 0, "leave out the line of that number")
+	c.Flags().StringVar(&aws, "aws", "aws", "the aws program of its lines")
+	return c
+}
+
+// where says in which host, or with whose keys, a line is typed.
+func where(l lab.Line) string {
+	if strings.HasPrefix(l.Shell, "aws ") {
+		return "as account " + l.Where
+	}
+	return "on " + l.Where
+}
+
+func expectation(e lab.Expect) string {
+	return fmt.Sprintf("%s to %s: %s at %s", strings.Join(e.From, ", "), strings.Join(e.To, ", "), e.Reason, e.Place)
+}
