@@ -126,7 +126,8 @@ func setRequests(table string) []request {
 	var out []request
 	for i, d := range sets {
 		out = append(out, request{unix.NFT_MSG_NEWSET, netlink.Create,
-			slices.Concat(attrStr(unix.NFTA_SET_TABLE, table), d.attributes(), attr32(unix.NFTA_SET_ID, uint32(i+1)))})
+			slices.Concat(attrStr(unix.NFTA_SET_TABLE, table), d.attributes(),
+				attr(unix.NFTA_SET_USERDATA, d.userdata()), attr32(unix.NFTA_SET_ID, uint32(i+1)))})
 	}
 	return out
 }

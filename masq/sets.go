@@ -73,6 +73,7 @@ func (d setDef) flags() uint32 {
 const (
 	udataKeyOrder  = 0
 	udataDataOrder = 1
+	udataDataRange = 6
 	udataSetNote   = 7
 )
 
@@ -83,9 +84,8 @@ func udata(typ byte, value []byte) []byte {
 // note is a comment in the user data of a table, a rule or an element (type 0), or a set.
 func note(typ byte, s string) []byte { return udata(typ, append([]byte(s), 0)) }
 
-// attributes describe the set as NEWSET wants it and GETSET returns it, without the id.
+// attributes describe the set as NEWSET wants it and GETSET returns it.
 func (d setDef) attributes() []byte {
-	ud := udata(udataKeyOrder, host(d.key.order))
 	b := slices.Concat(
 		attrStr(unix.NFTA_SET_NAME, d.name),
 		attr32(unix.NFTA_SET_FLAGS, d.flags()),
@@ -93,13 +93,22 @@ func (d setDef) attributes() []byte {
 		attr32(unix.NFTA_SET_KEY_LEN, d.key.bytes),
 	)
 	if d.data.bytes > 0 {
-		ud = append(ud, udata(udataDataOrder, host(d.data.order))...)
 		b = slices.Concat(b, attr32(unix.NFTA_SET_DATA_TYPE, d.data.typ), attr32(unix.NFTA_SET_DATA_LEN, d.data.bytes))
 	}
 	if d.counted {
 		b = append(b, nest(attrSetExpr, attrStr(unix.NFTA_EXPR_NAME, "counter"))...)
 	}
-	return append(b, attr(unix.NFTA_SET_USERDATA, append(ud, note(udataSetNote, d.note)...))...)
+	return b
+}
+
+// userdata is what nft needs to print the set. Packets do not depend on it, and newer
+// releases of nft write more, so it is no part of what a set is compared by.
+func (d setDef) userdata() []byte {
+	b := udata(udataKeyOrder, host(d.key.order))
+	if d.data.bytes > 0 {
+		b = slices.Concat(b, udata(udataDataOrder, host(d.data.order)), udata(udataDataRange, host(0)))
+	}
+	return append(b, note(udataSetNote, d.note)...)
 }
 
 // element is one element of a set, in nft's own words.
