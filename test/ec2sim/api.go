@@ -166,8 +166,11 @@ func (s *Sim) dispatch(r *http.Request, body []byte, form url.Values, now time.T
 	if rec.Service == "sts" {
 		table = stsActions
 	}
+	if v := form.Get("Version"); rec.Service == "ec2" && v != ec2Version {
+		return nil, refuse("NoSuchVersion", "The requested version (%s) of service AmazonEC2 does not exist", v)
+	}
 	a, ok := table[rec.Action]
-	if !ok || rec.Service == "ec2" && form.Get("Version") != ec2Version {
+	if !ok {
 		return nil, refuse("InvalidAction", "The action %s is not valid for this web service.", rec.Action)
 	}
 	rec.Mutating = a.writes

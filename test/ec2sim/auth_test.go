@@ -102,7 +102,7 @@ func TestIdentityRules(t *testing.T) {
 			name: "a session lasts 15 minutes at least", code: "ValidationError", prepare: withRole(ec2sim.RoleSpec{}),
 			refused: try(hubAccount, "", 899), accepted: try(hubAccount, "", 900),
 		}, {
-			name: "and as long as the role allows at most", code: "ValidationError", prepare: withRole(ec2sim.RoleSpec{MaxSession: 2 * time.Hour}),
+			name: "a session lasts as long as the role allows at most", code: "ValidationError", prepare: withRole(ec2sim.RoleSpec{MaxSession: 2 * time.Hour}),
 			refused: try(hubAccount, "", 7201), accepted: try(hubAccount, "", 7200),
 		}, {
 			name: "a chained session lasts an hour at most", code: "ValidationError", prepare: withRole(ec2sim.RoleSpec{MaxSession: 12 * time.Hour}),
@@ -135,7 +135,7 @@ func TestIdentityRules(t *testing.T) {
 				return describeVPCs(c)
 			},
 		}, {
-			name: "and not what it denies", code: "UnauthorizedOperation", prepare: withRole(ec2sim.RoleSpec{Deny: []string{"ec2:DescribeVpcs"}}),
+			name: "a role does not do what its policy denies", code: "UnauthorizedOperation", prepare: withRole(ec2sim.RoleSpec{Deny: []string{"ec2:DescribeVpcs"}}),
 			refused: func(l *lab) error {
 				c, err := l.assume(hubAccount, "", 0)
 				accepted(l.t, err)

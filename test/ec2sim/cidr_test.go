@@ -23,13 +23,13 @@ func TestCIDRRules(t *testing.T) {
 			name: "blocks of a VPC do not overlap", code: "InvalidVpc.Range",
 			refused: add("10.110.128.0/17"), accepted: add("10.111.128.0/17"),
 		}, {
-			name: "nor do they overlap an active peer's", code: "InvalidVpc.Range",
+			name: "a block does not overlap an active peer's", code: "InvalidVpc.Range",
 			prepare: func(l *lab) { l.peer() },
 			refused: add("10.100.128.0/17"), accepted: add("10.101.128.0/17"),
 		}, {
 			name: "a requester with a pending request adds none", code: "OperationNotPermitted",
-			prepare: func(l *lab) { l.request() },
-			refused: func(l *lab) error { return l.associate(hubAccount, hubVPC, "10.101.0.0/16") },
+			prepare:  func(l *lab) { l.request() },
+			refused:  func(l *lab) error { return l.associate(hubAccount, hubVPC, "10.101.0.0/16") },
 			accepted: add("10.111.0.0/16"), // the accepter may
 		}, {
 			name: "a block is not as large as a route's destination", code: "InvalidVpc.Range",
@@ -52,7 +52,7 @@ func TestCIDRRules(t *testing.T) {
 				return add("10.113.0.0/24")(l)
 			},
 		}, {
-			name: "blocks per VPC have a quota", code: "VpcCidrLimitExceeded",
+			name: "blocks per VPC have a quota", code: "CidrLimitExceeded",
 			options: ec2sim.Options{Quotas: ec2sim.Quotas{CIDRsPerVPC: 2}},
 			refused: func(l *lab) error {
 				accepted(l.t, add("10.111.0.0/16")(l))

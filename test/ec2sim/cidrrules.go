@@ -28,7 +28,7 @@ func (st *state) mayAssociate(v vpc, b netip.Prefix, quota int) error {
 		}
 	}
 	if family >= quota {
-		return refuse("VpcCidrLimitExceeded", "This network '%s' has met its maximum number of allowed CIDRs: %d", v.id, quota)
+		return refuse("CidrLimitExceeded", "This network '%s' has met its maximum number of allowed CIDRs: %d", v.id, quota)
 	}
 	for _, p := range sorted(st.peerings, peering.live) {
 		other := p.accepter.vpc

@@ -86,10 +86,10 @@ func TestDescribeRules(t *testing.T) {
 			name: "a page has 5 objects at least", code: "InvalidParameterValue",
 			refused: describe(ec2.DescribeVpcsInput{MaxResults: aws.Int32(4)}), accepted: describe(ec2.DescribeVpcsInput{MaxResults: aws.Int32(5)}),
 		}, {
-			name: "and 1000 at most", code: "InvalidParameterValue",
+			name: "a page has 1000 objects at most", code: "InvalidParameterValue",
 			refused: describe(ec2.DescribeVpcsInput{MaxResults: aws.Int32(1001)}), accepted: describe(ec2.DescribeVpcsInput{MaxResults: aws.Int32(1000)}),
 		}, {
-			name: "of route tables 100 at most", code: "InvalidParameterValue", refused: tables(101), accepted: tables(100),
+			name: "a page of route tables has 100 at most", code: "InvalidParameterValue", refused: tables(101), accepted: tables(100),
 		}, {
 			name: "a token is one that was given", code: "InvalidParameterValue",
 			refused:  describe(ec2.DescribeVpcsInput{NextToken: aws.String("made-up")}),

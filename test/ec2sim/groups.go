@@ -25,8 +25,11 @@ func (c *call) createGroup() ([]node, error) {
 		return nil, err
 	}
 	name := c.p.get("GroupName")
-	if strings.HasPrefix(name, "sg-") || name == "default" {
-		return nil, refuse("InvalidParameterValue", "Invalid value '%s' for groupName. It may not begin with sg- or be default", name)
+	switch {
+	case name == "default":
+		return nil, refuse("InvalidGroup.Reserved", "Cannot use reserved security group name: %s", name)
+	case strings.HasPrefix(name, "sg-"):
+		return nil, refuse("InvalidParameterValue", "invalid value '%s' for parameter groupName: it may not begin with sg-", name)
 	}
 	g, err := c.st.makeGroup(v, GroupSpec{Name: name, Description: c.p.get("GroupDescription")})
 	if err != nil {
@@ -74,10 +77,10 @@ func (c *call) permissions(g group, egress bool) ([]groupRule, error) {
 			return nil, err
 		}
 		for _, key := range c.p.items(item + ".IpRanges") {
-			out = append(out, base.from4(c.p.prefix(key+".CidrIp"), c.p.get(key+".Description")))
+			out = append(out, base.withSource(c.p.prefix(key+".CidrIp"), c.p.get(key+".Description")))
 		}
 		for _, key := range c.p.items(item + ".Ipv6Ranges") {
-			out = append(out, base.from4(c.p.prefix(key+".CidrIpv6"), c.p.get(key+".Description")))
+			out = append(out, base.withSource(c.p.prefix(key+".CidrIpv6"), c.p.get(key+".Description")))
 		}
 		for _, key := range c.p.items(item + ".Groups") {
 			r := base
@@ -94,7 +97,7 @@ func (c *call) permissions(g group, egress bool) ([]groupRule, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, base.from4(c.p.prefix("CidrIp"), ""))
+		out = append(out, base.withSource(c.p.prefix("CidrIp"), ""))
 	}
 	if len(out) == 0 {
 		return nil, refuse("MissingParameter", "The request must contain a permission with a source")
@@ -102,7 +105,7 @@ func (c *call) permissions(g group, egress bool) ([]groupRule, error) {
 	return out, nil
 }
 
-func (r groupRule) from4(p netip.Prefix, description string) groupRule {
+func (r groupRule) withSource(p netip.Prefix, description string) groupRule {
 	r.prefix, r.description = p, description
 	return r
 }

@@ -15,7 +15,7 @@ var (
 	notFoundCode = map[string]string{
 		"vpc": "InvalidVpcID.NotFound", "subnet": "InvalidSubnetID.NotFound",
 		"rtb": "InvalidRouteTableID.NotFound", "igw": "InvalidInternetGatewayID.NotFound",
-		"nat": "NatGatewayNotFound", "tgw": "InvalidTransitGatewayID.NotFound", "vgw": "InvalidGatewayID.NotFound",
+		"nat": "InvalidNatGatewayID.NotFound", "tgw": "InvalidTransitGatewayID.NotFound", "vgw": "InvalidGatewayID.NotFound",
 		"i": "InvalidInstanceID.NotFound", "eni": "InvalidNetworkInterfaceID.NotFound",
 		"sg": "InvalidGroup.NotFound", "sgr": "InvalidSecurityGroupRuleId.NotFound", "acl": "InvalidNetworkAclID.NotFound",
 		"pcx": "InvalidVpcPeeringConnectionID.NotFound", "eipalloc": "InvalidAllocationID.NotFound",
@@ -32,7 +32,7 @@ var (
 		"pcx": "InvalidVpcPeeringConnectionId.Malformed", "eipalloc": "InvalidAllocationID.Malformed",
 		"rtbassoc": "InvalidAssociationID.Malformed", "eipassoc": "InvalidAssociationID.Malformed",
 		"aclassoc": "InvalidAssociationID.Malformed", "vpc-cidr-assoc": "InvalidVpcCidrBlockAssociationID.Malformed",
-		"eni-attach": "InvalidAttachmentID.Malformed",
+		"eni-attach": "InvalidNetworkInterfaceAttachmentId.Malformed",
 	}
 	// kindName is how messages speak of a kind.
 	kindName = map[string]string{

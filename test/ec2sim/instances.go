@@ -19,6 +19,9 @@ func (c *call) runInstances() ([]node, error) {
 	token := c.p.get("ClientToken")
 	if token != "" {
 		same := sorted(c.st.instances, func(i instance) bool { return i.home == c.home && i.token == token })
+		if len(same) > 0 && same[0].state == instanceTerminated {
+			return nil, refuse("IdempotentInstanceTerminated", "The client token %s belongs to a terminated instance.", token)
+		}
 		if len(same) > 0 {
 			return c.reservation(same), nil
 		}

@@ -159,6 +159,22 @@ func TestDataPlaneLagShowsThePast(t *testing.T) {
 	}
 }
 
+// TestTheLaggingDataPlaneTellsWatchersWhenItChanges uses the real clock.
+func TestTheLaggingDataPlaneTellsWatchersWhenItChanges(t *testing.T) {
+	s := ec2sim.New(ec2sim.Options{})
+	defer s.Close()
+	s.AddAccount(hubAccount, "hub")
+	if err := s.SetFault(ec2sim.FaultDataPlaneLag, "100ms"); err != nil {
+		t.Fatal(err)
+	}
+	ch, cancel := s.Watch()
+	defer cancel()
+	must(t)(s.AddVPC(ec2sim.VPCSpec{Account: hubAccount, Region: tokyo, CIDRs: prefixes("10.1.0.0/16")}))
+	for len(s.Network().VPCs) == 0 {
+		signal(t, ch)
+	}
+}
+
 // peer2 seeds a second active peering between the same VPCs.
 func (l *lab) peer2() {
 	l.t.Helper()

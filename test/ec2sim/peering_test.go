@@ -196,7 +196,7 @@ func TestPeeringRules(t *testing.T) {
 				return l.requestPeering(hubAccount, hubVPC, svcVPC, svcAccount, tokyo)
 			},
 		}, {
-			name: "nor the other way round", prepare: func(l *lab) { l.peer() }, code: "VpcPeeringConnectionAlreadyExists",
+			name: "one peering, whichever side asks", prepare: func(l *lab) { l.peer() }, code: "VpcPeeringConnectionAlreadyExists",
 			refused:  func(l *lab) error { return l.requestPeering(svcAccount, svcVPC, hubVPC, hubAccount, tokyo) },
 			accepted: func(l *lab) error { return l.requestPeering(svcAccount, another(l), hubVPC, hubAccount, tokyo) },
 		}, {
