@@ -10,7 +10,7 @@ import (
 
 // pushFile is the file of push lines that hubd keeps in the client-config-dir, and
 // that a client's own file includes by one config line.
-const pushFile = "hubd-routes"
+const pushFile = "peerhub.routes"
 
 func (f vpnFiles) include() string { return filepath.Join(f.ClientDir, pushFile) }
 

@@ -50,10 +50,9 @@ type Lab struct {
 	names    map[string]string
 	network  atomic.Pointer[ec2sim.Network] // what the fabric obeys
 
-	mu         sync.Mutex
-	processes  []*Process
-	failClosed bool // hubd --fail-closed has run
-	faultsOn   map[string]string
+	mu        sync.Mutex
+	processes []*Process
+	faultsOn  map[string]string
 }
 
 // Start builds the lab and returns when the services answer and every VPN client is
@@ -91,7 +90,6 @@ func Start(ctx context.Context, spec Spec, opt Options) (*Lab, error) {
 		{"office", l.wireOffice},
 		{"services", l.serve},
 		{"VPN", l.startVPN},
-		{"hubd", l.startOwnHubd},
 	} {
 		l.talk.Printf("%s", step.what)
 		if err := step.do(ctx); err != nil {

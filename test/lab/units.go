@@ -18,7 +18,6 @@ import (
 type unit struct {
 	name, host string
 	args       []string
-	before     func(context.Context) error // nil: nothing
 	ready      func(p *Process) bool
 }
 
@@ -35,7 +34,8 @@ const (
 // loaded machine, with its server just started.
 const readyPatience = 30 * time.Second
 
-// startVPN writes the OpenVPN files and brings up the server, then all clients.
+// startVPN writes the OpenVPN files and brings up the server, hubd if wanted, then
+// all clients: whoever connects before hubd has written its routes lacks them.
 func (l *Lab) startVPN(ctx context.Context) error {
 	include := ""
 	if !l.opt.WithoutHubd {
@@ -49,19 +49,26 @@ func (l *Lab) startVPN(ctx context.Context) error {
 	}
 	l.defineUnits()
 	if !l.opt.WithoutHubd {
-		if err := l.runFailClosed(ctx); err != nil {
+		// As at boot: before any tunnel is there.
+		if _, err := fabric.Exec(ctx, l.Spec.Prefix+HostHub, l.opt.Hubd, "--config", l.hubdConfig(), "--fail-closed"); err != nil {
 			return err
 		}
 	}
 	if err := l.StartUnit(ctx, UnitServer); err != nil {
 		return err
 	}
-	for _, u := range []string{UnitLaptop1, UnitLaptop2, UnitOffice} {
-		if err := l.launch(ctx, u); err != nil {
+	if !l.opt.WithoutHubd {
+		if err := l.startOwnHubd(ctx); err != nil {
 			return err
 		}
 	}
-	for _, u := range []string{UnitLaptop1, UnitLaptop2, UnitOffice} {
+	clients := []string{UnitLaptop1, UnitLaptop2, UnitOffice}
+	for _, u := range clients {
+		if err := l.launch(u); err != nil {
+			return err
+		}
+	}
+	for _, u := range clients {
 		if err := l.awaitUnit(ctx, u); err != nil {
 			return err
 		}
@@ -69,11 +76,23 @@ func (l *Lab) startVPN(ctx context.Context) error {
 	return nil
 }
 
+// startOwnHubd starts hubd and, with the lab's own config, waits for its first pass:
+// its last step is the file of routes.
 func (l *Lab) startOwnHubd(ctx context.Context) error {
-	if l.opt.WithoutHubd {
-		return nil
+	if err := l.StartUnit(ctx, UnitHubd); err != nil || l.opt.HubdConfig != "" {
+		return err
 	}
-	return l.StartUnit(ctx, UnitHubd)
+	ctx, cancel := context.WithTimeout(ctx, readyPatience)
+	defer cancel()
+	written := func() bool {
+		_, err := os.Stat(l.VPN.include())
+		return err == nil
+	}
+	p := l.Process(UnitHubd)
+	if p == nil {
+		return fmt.Errorf("hubd ended at once; see %s", filepath.Join(l.Dir, UnitHubd+".log"))
+	}
+	return await(ctx, "hubd has written the routes for clients", written, p)
 }
 
 func (l *Lab) defineUnits() {
@@ -86,7 +105,7 @@ func (l *Lab) defineUnits() {
 		vpn(UnitLaptop2, HostLaptop2, HostLaptop2),
 		vpn(UnitOffice, HostOfficeGW, l.Spec.OfficeClient),
 		{name: UnitHubd, host: HostHub, args: []string{l.opt.Hubd, "--config", l.hubdConfig()},
-			before: l.runFailClosed, ready: func(*Process) bool { return answers(l.HubdSocket()) }},
+			ready: func(*Process) bool { return answers(l.HubdSocket()) }},
 	}
 }
 
@@ -145,24 +164,19 @@ func (l *Lab) Processes() []*Process {
 
 // StartUnit starts a unit that does not run and waits until it is ready.
 func (l *Lab) StartUnit(ctx context.Context, name string) error {
-	if err := l.launch(ctx, name); err != nil {
+	if err := l.launch(name); err != nil {
 		return err
 	}
 	return l.awaitUnit(ctx, name)
 }
 
-func (l *Lab) launch(ctx context.Context, name string) error {
+func (l *Lab) launch(name string) error {
 	u, err := l.unit(name)
 	if err != nil {
 		return err
 	}
 	if p := l.Process(name); p != nil {
 		return fmt.Errorf("%s runs already, as process %d", name, p.PID)
-	}
-	if u.before != nil {
-		if err := u.before(ctx); err != nil {
-			return err
-		}
 	}
 	_, err = l.start(u.name, u.host, nil, u.args...)
 	return err
@@ -214,17 +228,4 @@ func (l *Lab) RestartUnit(ctx context.Context, name string) error {
 		return err
 	}
 	return l.StartUnit(ctx, name)
-}
-
-// runFailClosed does what the boot does before OpenVPN: once in a lab's life.
-func (l *Lab) runFailClosed(ctx context.Context) error {
-	l.mu.Lock()
-	done := l.failClosed
-	l.failClosed = true
-	l.mu.Unlock()
-	if done {
-		return nil
-	}
-	_, err := fabric.Exec(ctx, l.Spec.Prefix+HostHub, l.opt.Hubd, "--config", l.hubdConfig(), "--fail-closed")
-	return err
 }
