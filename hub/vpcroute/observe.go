@@ -156,12 +156,13 @@ func (v *view) Problems(want hub.Desired) []hub.Problem {
 func (p *Plane) Observe(ctx context.Context) (hub.View, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err := p.loadLedger(ctx); err != nil {
-		return nil, err
-	}
 	t := p.opts.Topology()
 	if t.Hub.VPC == "" {
 		return nil, fmt.Errorf("the VPC route tables are not known yet")
+	}
+	// Not before: a lost ledger is rebuilt from the first topology.
+	if err := p.loadLedger(ctx); err != nil {
+		return nil, err
 	}
 	if p.last != nil && !p.changed && slices.Equal(p.seen, t.Sources) {
 		return p.last, nil
