@@ -3,9 +3,11 @@ package main
 // bars lists the measurements in the order of the design's table.
 func bars() []bar {
 	return []bar{
+		{"latency", latency},
 		{"change", oneChange},
 		{"idle", idle},
 		{"sync", fullSync},
+		{"packet", perPacket},
 		{"binary", binarySize},
 		{"exposure", sandbox},
 	}
