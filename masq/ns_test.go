@@ -74,7 +74,7 @@ func (n *ns) run(t *testing.T, script string) string {
 	t.Helper()
 	out, err := n.try(t, script)
 	if err != nil {
-		t.Fatalf("%s: %s: %v\n%s", n.name, script, err, out)
+		t.Fatalf("%s: %.300s: %v\n%.2000s", n.name, script, err, out)
 	}
 	return out
 }

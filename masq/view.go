@@ -63,7 +63,9 @@ func (v *View) have(want hub.Desired, items []item) []hub.Object {
 		out = append(out, hub.Object{Key: "table inet " + keepName(v.table), Value: value, Unit: baseUnit, Hold: want.Base.Hold})
 	}
 	v.state.elements.all(func(e element) {
-		out = append(out, hub.Object{Key: e.object(), Value: e.value(), Unit: unitOf(e, spokes)})
+		u := unitOf(e, spokes)
+		shared := u.Kind == hub.UnitBase || u.Kind == hub.UnitEgress
+		out = append(out, hub.Object{Key: e.object(), Value: e.value(), Unit: u, Hold: shared && want.Base.Hold})
 	})
 	return append(out, v.staleFlows(items)...)
 }
