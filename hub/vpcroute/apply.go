@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	"golang.org/x/sync/errgroup"
 
 	"peerhub/hub"
 	"peerhub/hub/awsapi"
@@ -46,11 +47,11 @@ func (p *Plane) Apply(ctx context.Context, _ hub.View, changes []hub.Change) (hu
 	}
 	p.mu.Unlock()
 	outcomes := make(chan error, len(changes))
-	var all errgroup.Group
+	var all sync.WaitGroup
 	for scope, jobs := range byScope {
-		all.Go(func() error { p.inScope(ctx, scope, jobs, outcomes); return nil })
+		all.Go(func() { p.inScope(ctx, scope, jobs, outcomes) })
 	}
-	_ = all.Wait() // no job returns an error here: all go to outcomes
+	all.Wait()
 	close(outcomes)
 	for err := range outcomes {
 		errs = append(errs, err)
@@ -115,20 +116,22 @@ func (p *Plane) inScope(ctx context.Context, scope hub.Scope, jobs []job, outcom
 		outcomes <- fmt.Errorf("write routes in %s: %w", scope, err)
 		return
 	}
-	var g errgroup.Group
-	g.SetLimit(p.opts.Parallel)
-	for _, j := range jobs {
-		g.Go(func() error {
-			if ctx.Err() != nil || !p.due(j) { // a full table stops the rest of its jobs
-				return nil
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(p.opts.Parallel, len(jobs)) {
+		workers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(jobs); i = int(next.Add(1)) - 1 {
+				j := jobs[i]
+				if ctx.Err() != nil || !p.due(j) { // a full table stops the rest of its jobs
+					continue
+				}
+				if err := p.do(ctx, api, j); err != nil && !errors.Is(err, awsapi.ErrPaced) {
+					outcomes <- fmt.Errorf("%s route %s to %s in %s: %w", j.verb, j.place, j.peering, scope, err)
+				}
 			}
-			if err := p.do(ctx, api, j); err != nil && !errors.Is(err, awsapi.ErrPaced) {
-				outcomes <- fmt.Errorf("%s route %s to %s in %s: %w", j.verb, j.place, j.peering, scope, err)
-			}
-			return nil
 		})
 	}
-	_ = g.Wait()
+	workers.Wait()
 }
 
 // due reports whether a change may be tried now.
