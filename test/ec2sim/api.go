@@ -43,10 +43,9 @@ type answer struct {
 	status int
 	id     string
 	body   []byte
-	html   bool
-	empty  bool
-	endless,
-	cut, noID bool
+
+	html, empty, endless, noID bool
+	cut                        bool // the connection is closed instead
 }
 
 // APIHandler serves EC2 and STS for all accounts and regions.
@@ -108,7 +107,7 @@ func (s *Sim) serve(r *http.Request, body []byte) (answer, Request, []func(Reque
 	} else {
 		nodes, err = s.dispatch(r, body, form, now, &rec)
 	}
-	rec.Params = without1(form, "Action", "Version")
+	rec.Params = strip(form, "Action", "Version")
 	a := answer{status: http.StatusOK, id: rec.ID}
 	if err != nil {
 		var refused *apiError
@@ -129,7 +128,8 @@ func (s *Sim) serve(r *http.Request, body []byte) (answer, Request, []func(Reque
 	return a, rec, s.logged(rec)
 }
 
-func without1(v url.Values, names ...string) url.Values {
+// strip takes parameters out of a form.
+func strip(v url.Values, names ...string) url.Values {
 	for _, n := range names {
 		v.Del(n)
 	}

@@ -1,6 +1,9 @@
 package ec2sim
 
-import "regexp"
+import (
+	"fmt"
+	"regexp"
+)
 
 var idForm = regexp.MustCompile(`^[a-z]+(-[a-z]+)*-([0-9a-f]{8}|[0-9a-f]{17})$`)
 
@@ -61,5 +64,22 @@ func (st *state) idOr(id, prefix string) (string, error) {
 	if id == "" {
 		return st.newID(prefix), nil
 	}
+	if st.exists(id) {
+		return "", fmt.Errorf("%s exists", id)
+	}
 	return id, checkID(id, prefix)
+}
+
+// exists tells whether an id is taken.
+func (st *state) exists(id string) bool {
+	_, v := st.vpcs[id]
+	_, sn := st.subnets[id]
+	_, t := st.tables[id]
+	_, g := st.gateways[id]
+	_, i := st.instances[id]
+	_, e := st.interfaces[id]
+	_, sg := st.groups[id]
+	_, a := st.acls[id]
+	_, p := st.peerings[id]
+	return v || sn || t || g || i || e || sg || a || p
 }

@@ -102,14 +102,14 @@ func (c *call) modifyInterfaceAttribute() ([]node, error) {
 		return nil, err
 	}
 	check, groups, text := c.p.has("SourceDestCheck.Value"), c.p.list("SecurityGroupId"), c.p.has("Description.Value")
-	set := 0
-	for _, given := range []bool{check, len(groups) > 0, text} {
-		if given {
-			set++
+	given := 0
+	for _, is := range []bool{check, len(groups) > 0, text} {
+		if is {
+			given++
 		}
 	}
-	if set != 1 {
-		return nil, refuse("InvalidParameterCombination", "Exactly one attribute may be modified at a time, %d given", set)
+	if given != 1 {
+		return nil, refuse("InvalidParameterCombination", "Exactly one attribute may be modified at a time, %d given", given)
 	}
 	switch {
 	case check:

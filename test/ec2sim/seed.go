@@ -86,9 +86,6 @@ func (s *Sim) AddVPC(spec VPCSpec) (string, error) {
 		if _, ok := s.iam.accounts[h.account]; !ok || h.region == "" {
 			return "", fmt.Errorf("no account %q, or no region %q", h.account, h.region)
 		}
-		if _, ok := st.vpcs[spec.ID]; ok {
-			return "", fmt.Errorf("exists")
-		}
 		v, err := st.makeVPC(h, spec, now)
 		st.name(h, v.id, spec.Name)
 		return v.id, err

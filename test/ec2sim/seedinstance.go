@@ -70,9 +70,6 @@ func (st *state) seedInstance(s *Sim, spec InstanceSpec, now time.Time) (string,
 	if err != nil {
 		return "", err
 	}
-	if _, ok := st.instances[id]; ok {
-		return "", fmt.Errorf("exists")
-	}
 	if spec.Role != "" {
 		if _, ok := s.iam.roles[roleARN(sn.account, spec.Role)]; !ok {
 			return "", fmt.Errorf("no role %s in account %s", spec.Role, sn.account)
