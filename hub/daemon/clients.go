@@ -2,8 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"peerhub/hub"
@@ -12,9 +10,9 @@ import (
 
 // clients is the last list of who is connected.
 type clients struct {
-	list []control.Client
-	at   time.Time // zero: never read
-	err  error
+	list     []control.Client
+	problems []hub.Problem
+	at       time.Time // zero: never read
 }
 
 // keepClients reads the list on its own timer and after passes, so that no pass waits for OpenVPN.
@@ -35,8 +33,7 @@ func (d *Daemon) keepClients(ctx context.Context) error {
 	}
 }
 
-// readClients reads the list when the last one is older than age. A list that cannot be read
-// keeps the last one.
+// readClients reads the list when the last one is older than age.
 func (d *Daemon) readClients(ctx context.Context, age time.Duration) {
 	d.mu.Lock()
 	old := d.clients
@@ -50,21 +47,11 @@ func (d *Daemon) readClients(ctx context.Context, age time.Duration) {
 	}
 	limited, cancel := context.WithTimeout(ctx, clientsTime)
 	defer cancel()
-	list, err := d.opts.Clients(limited, want)
-	if ctx.Err() != nil && err != nil {
-		return
-	}
-	fresh := clients{list: list, at: time.Now()}
-	if err != nil {
-		fresh.err = fmt.Errorf("read who is connected: %w", err)
-		if errors.Is(err, context.DeadlineExceeded) {
-			fresh.err = fmt.Errorf("OpenVPN does not answer on its management socket: %w", err)
-		}
-		if list == nil {
-			fresh.list = old.list
-		}
+	list, problems := d.opts.Clients(limited, want)
+	if ctx.Err() != nil {
+		return // cut short: what it says is not how things are
 	}
 	d.mu.Lock()
-	d.clients = fresh
+	d.clients = clients{list: list, problems: problems, at: time.Now()}
 	d.mu.Unlock()
 }

@@ -115,7 +115,9 @@ func TestBadConfigKeepsTheOldOne(t *testing.T) {
 		if err != nil || s.ConfigNote == nil || s.Mode != hub.ModeSync || s.Poll != 10 {
 			t.Errorf("status: %+v %v", s, err)
 		}
-		w.load = func() (config.Config, error) { return parse(t, strings.Replace(base, "10s", "2s", 1)+"mode: add\n"), nil }
+		w.load = func() (config.Config, error) {
+			return parse(t, strings.Replace(base, "10s", "2s", 1)+"mode: add\n"), nil
+		}
 		if err := d.Reload(); err != nil {
 			t.Fatal(err)
 		}

@@ -6,15 +6,27 @@ import (
 	"fmt"
 	"net/http"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
+
+// scrapes is how many may be answered at once.
+const scrapes = 4
 
 // serveMetrics answers /metrics, /healthz and /readyz until the context ends. Nothing else is
 // there: no profiles, no debugging.
 func (d *Daemon) serveMetrics(ctx context.Context) error {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(d.metrics.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}))
+	places := make(chan struct{}, scrapes)
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case places <- struct{}{}:
+			defer func() { <-places }()
+		default:
+			http.Error(w, "too many scrapes at once", http.StatusServiceUnavailable)
+			return
+		}
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		_ = d.metrics.write(r.Context(), w) // a scraper that is gone does not want the rest
+	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		if !d.moves() {
 			http.Error(w, "the pass task hangs", http.StatusServiceUnavailable)

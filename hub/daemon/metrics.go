@@ -2,67 +2,42 @@ package daemon
 
 import (
 	"context"
+	"io"
+	"sync"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"peerhub/hub"
 )
 
-// metrics are computed from reports; what is of the moment is read when somebody asks.
+// metrics are counted from reports; what is of the moment is read when somebody asks. Labels
+// are bounded: plane, verb, code, account, spoke; never a client or a prefix.
 type metrics struct {
-	registry *prometheus.Registry
-	d        *Daemon
+	d *Daemon
 
-	passes, changes, failures, repairs *prometheus.CounterVec
-	took                               prometheus.Histogram
+	mu       sync.Mutex
+	passes   uint64
+	took     histogram
+	changes  map[change]uint64
+	failures map[hub.PlaneName]uint64
+	repairs  map[hub.PlaneName]uint64
 }
 
-// Descriptions of what is read at each scrape. Labels are bounded: never a client or a prefix.
-var (
-	descInfo     = desc("build_info", "Version of hubd; the value is 1.", "version")
-	descUp       = desc("start_time_seconds", "When hubd started, Unix time.")
-	descMode     = desc("mode", "Mode in force: 1 for the one named.", "mode")
-	descPaused   = desc("paused", "1 while an operator's pause is in force.")
-	descReady    = desc("ready", "1 once a pass was made of a known topology, and not too long ago.")
-	descLast     = desc("last_pass_time_seconds", "When the last pass began, Unix time.")
-	descPending  = desc("pending_changes", "Changes that the last pass left undone.", "plane")
-	descProblems = desc("problems", "Problems of the last pass.", "code")
-	descHeld     = desc("held", "Things that the last pass left alone on purpose.")
-	descWorks    = desc("spoke_works", "1 when all of the way to the spoke is in place, as far as hubd may see.", "account", "spoke")
-	descPackets  = desc("spoke_packets_total", "Packets out to the spoke and back, counted by the firewall.", "account", "spoke", "direction")
-	descBytes    = desc("spoke_bytes_total", "Bytes out to the spoke and back, counted by the firewall.", "account", "spoke", "direction")
-	descClients  = desc("clients", "Connected VPN clients.")
-	descLacking  = desc("clients_lacking", "Connected clients that lack a reachable prefix.")
-	descFresh    = desc("source_fresh", "1 when every region of the account answered completely at the last read.", "account")
-	descAge      = desc("source_age_seconds", "Age of the oldest answer of the account in use.", "account")
-)
-
-func desc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("hubd_"+name, help, labels, nil)
+// change is what changes are counted by.
+type change struct {
+	plane hub.PlaneName
+	verb  hub.Verb
 }
 
 func newMetrics(d *Daemon) *metrics {
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "hubd_" + name, Help: help}, labels)
-	}
-	m := &metrics{
-		registry: prometheus.NewRegistry(), d: d,
-		passes:   counter("passes_total", "Passes made."),
-		changes:  counter("changes_total", "Changes made by passes and repairs.", "plane", "verb"),
-		failures: counter("plane_failures_total", "Passes and repairs in which a place could not be read or written.", "plane"),
-		repairs:  counter("repairs_total", "Repairs that undid what somebody else did.", "plane"),
-		took: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "hubd_pass_seconds", Help: "Time that passes took.",
-			Buckets: []float64{.001, .005, .01, .05, .1, .5, 1, 5, 30}}),
-	}
-	m.registry.MustRegister(m.passes, m.changes, m.failures, m.repairs, m.took, m)
-	return m
+	return &metrics{d: d, changes: map[change]uint64{}, failures: map[hub.PlaneName]uint64{}, repairs: map[hub.PlaneName]uint64{}}
 }
 
 // passed counts a pass.
 func (m *metrics) passed(rep hub.Report) {
-	m.passes.WithLabelValues().Inc()
-	m.took.Observe(rep.Took.Seconds())
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.passes++
+	m.took.observe(rep.Took.Seconds())
 	for _, p := range rep.Planes {
 		m.plane(p)
 	}
@@ -70,53 +45,43 @@ func (m *metrics) passed(rep hub.Report) {
 
 // repaired counts a repair.
 func (m *metrics) repaired(rep hub.PlaneReport) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.plane(rep)
 	if len(rep.Applied) > 0 {
-		m.repairs.WithLabelValues(string(rep.Plane)).Inc()
+		m.repairs[rep.Plane]++
 	}
 }
 
 func (m *metrics) plane(p hub.PlaneReport) {
 	for _, c := range p.Applied {
-		m.changes.WithLabelValues(string(p.Plane), string(c.Verb)).Inc()
+		m.changes[change{p.Plane, c.Verb}]++
 	}
 	if p.Error != "" {
-		m.failures.WithLabelValues(string(p.Plane)).Inc()
+		m.failures[p.Plane]++
 	}
 }
 
-// Describe sends nothing: the collector is unchecked, since its spokes come and go.
-func (m *metrics) Describe(chan<- *prometheus.Desc) {}
-
-// Collect reads how things stand.
-func (m *metrics) Collect(out chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), clientsTime)
-	defer cancel()
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
+// write writes everything as it is now.
+func (m *metrics) write(ctx context.Context, w io.Writer) error {
+	var p page
+	m.counted(&p)
 	s := m.d.status(ctx)
-	gauge(descInfo, 1, s.Version)
-	gauge(descUp, float64(m.d.started.Unix()))
-	gauge(descMode, 1, string(s.Mode))
-	gauge(descPaused, truth(s.Paused != nil))
-	gauge(descReady, truth(m.d.Ready(ctx) == nil))
-	gauge(descHeld, float64(len(s.Held)))
+	p.add(kindGauge, "build_info", "Version of hubd; the value is 1.", 1, label{"version", s.Version})
+	p.add(kindGauge, "start_time_seconds", "When hubd started, Unix time.", float64(m.d.started.Unix()))
+	p.add(kindGauge, "mode", "Mode in force: 1 for the one named.", 1, label{"mode", string(s.Mode)})
+	p.add(kindGauge, "paused", "1 while an operator's pause is in force.", truth(s.Paused != nil))
+	p.add(kindGauge, "ready", "1 once a pass was made of a known topology, and not too long ago.", truth(m.d.Ready(ctx) == nil))
+	p.add(kindGauge, "held", "Things that the last pass left alone on purpose.", float64(len(s.Held)))
 	if s.LastPass != nil {
-		gauge(descLast, float64(s.LastPass.At.Unix()))
+		p.add(kindGauge, "last_pass_time_seconds", "When the last pass began, Unix time.", float64(s.LastPass.At.Unix()))
 	}
 	codes := map[hub.Code]int{}
+	for _, problem := range s.Problems {
+		codes[problem.Code]++
+	}
 	for _, c := range hub.Codes() {
-		codes[c.Code] = 0
-	}
-	for _, p := range s.Problems {
-		codes[p.Code]++
-	}
-	for code, n := range codes {
-		gauge(descProblems, float64(n), string(code))
-	}
-	for _, p := range m.d.pending() {
-		gauge(descPending, float64(len(p.Pending)), string(p.Plane))
+		p.add(kindGauge, "problems", "Problems of the last pass.", float64(codes[c.Code]), label{"code", string(c.Code)})
 	}
 	lacking := 0
 	for _, c := range s.Clients {
@@ -124,26 +89,51 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 			lacking++
 		}
 	}
-	gauge(descClients, float64(len(s.Clients)))
-	gauge(descLacking, float64(lacking))
+	p.add(kindGauge, "clients", "Connected VPN clients.", float64(len(s.Clients)))
+	p.add(kindGauge, "clients_lacking", "Connected clients that lack a reachable prefix.", float64(lacking))
 	for _, spoke := range s.Spokes {
-		labels := []string{string(spoke.Account), spoke.Name}
-		gauge(descWorks, truth(spoke.Works), labels...)
-		if spoke.Packets != nil {
-			traffic := func(d *prometheus.Desc, v uint64, direction string) {
-				out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), append(labels[:2:2], direction)...)
-			}
-			traffic(descPackets, spoke.Packets.Out, "out")
-			traffic(descPackets, spoke.Packets.In, "in")
-			traffic(descBytes, spoke.Bytes.Out, "out")
-			traffic(descBytes, spoke.Bytes.In, "in")
+		who := []label{{"account", string(spoke.Account)}, {"spoke", spoke.Name}}
+		p.add(kindGauge, "spoke_works", "1 when all of the way to the spoke is in place, as far as hubd may see.", truth(spoke.Works), who...)
+		if spoke.Packets == nil || spoke.Bytes == nil {
+			continue
+		}
+		for _, way := range []struct {
+			name           string
+			packets, bytes uint64
+		}{{"out", spoke.Packets.Out, spoke.Bytes.Out}, {"in", spoke.Packets.In, spoke.Bytes.In}} {
+			labels := append(who[:2:2], label{"direction", way.name})
+			p.add(kindCounter, "spoke_packets_total", "Packets out to the spoke and back, counted by the firewall.", float64(way.packets), labels...)
+			p.add(kindCounter, "spoke_bytes_total", "Bytes out to the spoke and back, counted by the firewall.", float64(way.bytes), labels...)
 		}
 	}
-	m.sources(gauge)
+	m.sources(&p)
+	return p.write(w)
+}
+
+// counted adds what reports were counted to.
+func (m *metrics) counted(p *page) {
+	var planes []hub.PlaneReport
+	if rep := m.d.lastReport(); rep != nil {
+		planes = rep.Planes
+	}
+	for _, r := range planes {
+		p.add(kindGauge, "pending_changes", "Changes that the last pass left undone.", float64(len(r.Pending)), label{"plane", string(r.Plane)})
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p.add(kindCounter, "passes_total", "Passes made.", float64(m.passes))
+	m.took.addTo(p, "pass_seconds", "Time that passes took.")
+	for c, n := range m.changes {
+		p.add(kindCounter, "changes_total", "Changes made by passes and repairs.", float64(n), label{"plane", string(c.plane)}, label{"verb", string(c.verb)})
+	}
+	for _, plane := range hub.Planes {
+		p.add(kindCounter, "plane_failures_total", "Passes and repairs in which a place could not be read or written.", float64(m.failures[plane]), label{"plane", string(plane)})
+		p.add(kindCounter, "repairs_total", "Repairs that undid what somebody else did.", float64(m.repairs[plane]), label{"plane", string(plane)})
+	}
 }
 
 // sources tells how good each account's answers are; its worst region counts.
-func (m *metrics) sources(gauge func(*prometheus.Desc, float64, ...string)) {
+func (m *metrics) sources(p *page) {
 	m.d.mu.Lock()
 	sources := m.d.topology.Sources
 	m.d.mu.Unlock()
@@ -157,19 +147,16 @@ func (m *metrics) sources(gauge func(*prometheus.Desc, float64, ...string)) {
 		}
 	}
 	for id, ok := range fresh {
-		gauge(descFresh, truth(ok), string(id))
-		gauge(descAge, age[id].Seconds(), string(id))
+		p.add(kindGauge, "source_fresh", "1 when every region of the account answered completely at the last read.", truth(ok), label{"account", string(id)})
+		p.add(kindGauge, "source_age_seconds", "Age of the oldest answer of the account in use.", age[id].Seconds(), label{"account", string(id)})
 	}
 }
 
-// pending is what the last pass left undone, by plane.
-func (d *Daemon) pending() []hub.PlaneReport {
+// lastReport is what the last pass said, nil before the first.
+func (d *Daemon) lastReport() *hub.Report {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.report == nil {
-		return nil
-	}
-	return d.report.Planes
+	return d.report
 }
 
 func truth(b bool) float64 {

@@ -30,10 +30,12 @@ type Options struct {
 	Saved      Saved
 	WriteLast  func(any) error // keeps the last report where hubctl finds it when hubd is gone
 
+	// Force makes the next survey read everything, and the next pass try everything again.
+	Force func()
 	// Accept accepts the pending requests of listed accounts, and says which.
 	Accept func(context.Context, hub.Policy, hub.Topology) ([]hub.PeeringID, error)
-	// Clients lists who is connected, and which reachable prefix each was not given.
-	Clients func(context.Context, hub.Desired) ([]control.Client, error)
+	// Clients lists who is connected, which reachable prefix each was not given, and what is wrong with that.
+	Clients func(context.Context, hub.Desired) ([]control.Client, []hub.Problem)
 	// Counters reads the firewall's counters by spoke number.
 	Counters func(context.Context) (map[uint16]Counter, error)
 	// Flows lists the live flows that come out of a tunnel.

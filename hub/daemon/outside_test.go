@@ -8,11 +8,14 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 
 	"peerhub/hub"
 	"peerhub/hub/control"
@@ -57,14 +60,14 @@ func TestFromOutside(t *testing.T) {
 		t.Fatal(err)
 	}
 	laptop := netip.MustParseAddr("172.27.240.7")
-	w.opts.Clients = func(_ context.Context, want hub.Desired) ([]control.Client, error) {
+	w.opts.Clients = func(_ context.Context, want hub.Desired) ([]control.Client, []hub.Problem) {
 		c := control.Client{Server: "people", Name: "laptop1", Address: &laptop}
 		for _, r := range want.Reaches {
 			if r.Name == "billing" {
 				c.Lacks = append(c.Lacks, r.Prefix)
 			}
 		}
-		return []control.Client{c}, nil
+		return []control.Client{c}, []hub.Problem{{Code: hub.ClientLacks, Subject: "laptop1"}}
 	}
 	w.opts.Counters = func(context.Context) (map[uint16]Counter, error) {
 		out := map[uint16]Counter{}
@@ -101,6 +104,9 @@ func TestFromOutside(t *testing.T) {
 		t.Error(diff)
 	}
 
+	if !slices.ContainsFunc(s.Problems, func(p hub.Problem) bool { return p.Code == hub.ClientLacks }) {
+		t.Errorf("problems: %+v", s.Problems)
+	}
 	plan, err := caller.Plan(t.Context())
 	if err != nil || len(plan.Changes) != 0 || len(plan.Cuts) != 1 || plan.Cuts[0].Client != "laptop1" {
 		t.Errorf("plan: %+v %v", plan, err)
@@ -119,13 +125,17 @@ func TestFromOutside(t *testing.T) {
 
 	code, text := get(t, url+"/metrics")
 	for _, line := range []string{
-		`hubd_spoke_works{account="222222222222",spoke="billing"} `, `hubd_spoke_packets_total{account="222222222222",direction="out",spoke="billing"} 5`,
+		`hubd_spoke_works{account="222222222222",spoke="billing"} `, `hubd_spoke_packets_total{account="222222222222",spoke="billing",direction="out"} 5`,
 		`hubd_mode{mode="sync"} 1`, `hubd_changes_total{plane="masq",verb="add"} 2`, `hubd_clients_lacking 1`, `hubd_source_fresh{account="111111111111"} 1`,
 		`hubd_problems{code="COLLISION"} 0`, `hubd_build_info{version="test"} 1`, `hubd_ready 1`,
 	} {
 		if !strings.Contains(text, line) {
 			t.Errorf("metrics (%d) lack %s", code, line)
 		}
+	}
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	if _, err := parser.TextToMetricFamilies(strings.NewReader(text)); err != nil {
+		t.Errorf("the page of metrics cannot be read: %v\n%s", err, text)
 	}
 	for _, no := range []string{"10.110.0.0", "laptop1", "172.27."} {
 		if strings.Contains(text, no) {

@@ -114,6 +114,20 @@ func (d *Daemon) pass(ctx context.Context, req passRequest) hub.Report {
 	return rep
 }
 
+// Once makes one survey and one pass, instead of Run. A dry run changes nothing.
+func (d *Daemon) Once(ctx context.Context, dryRun bool) (hub.Report, error) {
+	if _, err := d.survey(ctx); err != nil && !d.known() {
+		return hub.Report{}, err
+	}
+	if dryRun {
+		in := d.input()
+		in.At = time.Now()
+		return d.rec.Plan(ctx, in), nil
+	}
+	rep := d.pass(ctx, passRequest{})
+	return rep, ctx.Err()
+}
+
 // input is what the next pass needs to know, but for its time.
 func (d *Daemon) input() hub.Input {
 	mode := d.mode()
@@ -141,13 +155,24 @@ func (d *Daemon) settle(ctx context.Context, rep hub.Report, mem hub.Remembered)
 		d.changed = &control.Changed{At: rep.Started.UTC(), What: what}
 	}
 	d.mu.Unlock()
-	d.events.passed(rep)
+	told := rep
+	told.Problems = d.withClients(rep.Problems)
+	d.events.passed(told)
 	d.metrics.passed(rep)
 	d.events.trouble("history", "the history cannot be written", d.opts.Store.AppendPass(ctx, rep))
 	signal(d.count)
 	status := d.status(ctx)
 	d.ready(oneLine(status), first)
 	d.events.trouble("last.json", "the last report cannot be written", d.opts.WriteLast(status))
+}
+
+// withClients adds the problems of the last list of clients.
+func (d *Daemon) withClients(problems []hub.Problem) []hub.Problem {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := slices.Concat(problems, d.clients.problems)
+	slices.SortFunc(all, hub.CompareProblems)
+	return all
 }
 
 // ownProblems are those that the pass itself cannot know of.
@@ -164,6 +189,5 @@ func (d *Daemon) ownProblems() []hub.Problem {
 		add(hub.NoTopology, "AWS", d.surveyErr)
 	}
 	add(hub.PeeringNotActive, "accept", d.acceptErr)
-	add(hub.StatusUnread, "clients", d.clients.err)
 	return out
 }

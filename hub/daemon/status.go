@@ -16,20 +16,24 @@ import (
 func (d *Daemon) status(ctx context.Context) control.Status {
 	counters, countErr := d.counters(ctx)
 	mode := d.mode()
+	var problems []hub.Problem
+	if rep := d.lastReport(); rep != nil {
+		problems = d.withClients(rep.Problems)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	up := d.started.UTC()
 	s := control.Status{
 		Schema: control.Schema, Hub: hubOf(d.topology.Hub, d.config.Policy.HubName), Mode: mode, Version: d.opts.Version, Running: true, UpSince: &up,
 		Ready: d.report != nil && d.surveyed, Paused: d.situation.pause, Poll: d.config.Poll.Seconds(), LastChange: d.changed,
-		Sources: sourcesOf(d.topology), Spokes: []control.Spoke{}, Clients: list(d.clients.list), Problems: []hub.Problem{}, Held: []hub.Held{},
+		Sources: sourcesOf(d.topology), Spokes: []control.Spoke{}, Clients: list(d.clients.list), Problems: list(problems), Held: []hub.Held{},
 		ModeNote: filled(d.careful), ConfigNote: filled(d.configNote),
 	}
 	if d.report == nil {
 		return s
 	}
 	s.LastPass = passOf(*d.report)
-	s.Problems, s.Held = list(d.report.Problems), list(d.report.Held)
+	s.Held = list(d.report.Held)
 	for _, sr := range d.report.Spokes {
 		s.Spokes = append(s.Spokes, spokeOf(sr, counters, countErr == nil && counters != nil, d.clients))
 	}
@@ -109,7 +113,7 @@ func spokeOf(r hub.SpokeReport, counters map[uint16]Counter, counted bool, cs cl
 		s.Packets, s.Bytes = &c.Packets, &c.Bytes
 	}
 	s.Works = works(s, r)
-	if cs.err == nil && !cs.at.IsZero() {
+	if !cs.at.IsZero() {
 		got := hub.Count{Total: len(cs.list)}
 		for _, c := range cs.list {
 			if !lacks(c, r.Prefixes) {

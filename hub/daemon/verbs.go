@@ -69,8 +69,11 @@ func (d *Daemon) Sync(ctx context.Context, req control.SyncRequest, by string) (
 	}
 }
 
-// ask has a survey made and waits for it.
+// ask has a survey of everything made and waits for it.
 func (d *Daemon) ask(ctx context.Context) error {
+	if d.opts.Force != nil {
+		d.opts.Force()
+	}
 	done := make(chan error, 1)
 	select {
 	case d.wanted <- done:

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/rs/zerolog"
+
+	"peerhub/hub"
+	"peerhub/hub/config"
+	"peerhub/hub/daemon"
+	"peerhub/hub/kroute"
+	"peerhub/hub/state"
+	"peerhub/hub/vpcroute"
+)
+
+// once makes one survey and one pass.
+func once(ctx context.Context, c config.Config, dryRun bool, stdout, stderr io.Writer) (code int, err error) {
+	p, err := open(ctx, c)
+	if err != nil {
+		return exitFailed, err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	o := p.options(c, c.Path, zerolog.Nop())
+	if dryRun { // a first start is not decided, nor a peering accepted
+		o.Occupied, o.Accept = nil, nil
+	}
+	d, err := daemon.New(ctx, o)
+	if err != nil {
+		return exitFailed, err
+	}
+	rep, err := d.Once(ctx, dryRun)
+	if err != nil {
+		return exitFailed, err
+	}
+	printReport(rep, stdout, stderr)
+	if rep.Pending() > 0 || !dryRun && len(rep.Problems) > 0 {
+		return exitNo, nil
+	}
+	return exitDone, nil
+}
+
+func printReport(rep hub.Report, stdout, stderr io.Writer) {
+	for _, p := range rep.Planes {
+		for _, c := range p.Applied {
+			printChange(stdout, p.Plane, c)
+		}
+	}
+	word := "left to do"
+	if rep.DryRun {
+		word = "would change"
+	}
+	if n := rep.Pending(); n > 0 && !rep.DryRun {
+		fmt.Fprintf(stderr, "%d %s:\n", n, word)
+	}
+	for _, p := range rep.Planes {
+		for _, c := range p.Pending {
+			printChange(stdout, p.Plane, c)
+		}
+		if p.Error != "" {
+			fmt.Fprintf(stderr, "hubd: %s\n", oneLine(p.Error))
+		}
+	}
+	for _, p := range rep.Problems {
+		fmt.Fprintf(stderr, "problem: %s %s: %s; %s\n", p.Subject, p.Code, oneLine(p.Detail), oneLine(p.Mend))
+	}
+	for _, h := range rep.Held {
+		fmt.Fprintf(stderr, "held: %s: %s\n", h.Unit, h.Reason)
+	}
+	fmt.Fprintf(stderr, "mode %s: %d changes made, %d %s, %d problems\n", rep.Mode, rep.Changes(), rep.Pending(), word, len(rep.Problems))
+}
+
+func printChange(w io.Writer, plane hub.PlaneName, c hub.Change) {
+	sign := map[hub.Verb]string{hub.VerbAdd: "+", hub.VerbRemove: "-", hub.VerbReplace: "~"}[c.Verb]
+	fmt.Fprintf(w, "%s %-8s %s  %s\n", sign, plane, c.Object, c.Detail)
+}
+
+// failClosed makes the rules that keep tunnel traffic in, before any tunnel is there.
+func failClosed(ctx context.Context, c config.Config) error {
+	return kroute.FailClosed(ctx, 0, baseOf(c.Policy).Tunnels, true)
+}
+
+// cleanup removes what is ours, in the order of removals, and lists what it could not.
+func cleanup(ctx context.Context, c config.Config, dryRun bool, stdout, stderr io.Writer) (code int, err error) {
+	p, err := open(ctx, c)
+	if err != nil {
+		return exitFailed, err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	var errs []error
+	s := &surveyor{parts: p, lost: p.saved.Desired == nil || p.saved.Doubt != ""}
+	if _, err := s.Survey(ctx, c.Policy); err != nil {
+		errs = append(errs, err)
+	}
+	whole := map[hub.PlaneName]func(context.Context) error{
+		hub.PlaneMasq: p.masq.Cleanup, hub.PlaneKRoute: p.kroute.Cleanup,
+		hub.PlaneVPNConf: func(ctx context.Context) error { return p.vpnconf.Cleanup(ctx, baseOf(c.Policy).Servers) },
+	}
+	for _, plane := range slices.Backward(p.planes()) {
+		removed, err := clear(ctx, plane, whole[plane.Name()], dryRun)
+		for _, ch := range removed {
+			printChange(stdout, plane.Name(), ch)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", plane.Name(), err))
+		}
+	}
+	if dryRun {
+		return exitDone, errors.Join(errs...)
+	}
+	if left := p.leftovers(ctx); left != "" {
+		fmt.Fprintln(stderr, "hubd: these VPC routes are ours and still there; who may remove them runs:")
+		fmt.Fprint(stdout, left)
+		code = exitNo
+	}
+	for _, err := range errs {
+		complain(stderr, err)
+		code = exitFailed
+	}
+	if code == exitDone {
+		if err := os.Remove(notesIn(c.State).path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return exitFailed, err
+		}
+	}
+	return code, nil
+}
+
+// clear removes everything of ours from one plane and says what that was. whole does so also
+// for what no want ever named; without it the plane's removals are applied.
+func clear(ctx context.Context, plane hub.Plane, whole func(context.Context) error, dryRun bool) ([]hub.Change, error) {
+	view, err := plane.Observe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	changes := hub.Removals(view.Plan(hub.Desired{}))
+	if dryRun {
+		return changes, nil
+	}
+	if whole != nil {
+		return changes, whole(ctx)
+	}
+	after, err := plane.Apply(ctx, view, changes)
+	if after == nil {
+		return nil, err
+	}
+	left := map[string]bool{}
+	for _, c := range after.Plan(hub.Desired{}) {
+		left[c.Object] = true
+	}
+	var done []hub.Change
+	for _, c := range changes {
+		if !left[c.Object] {
+			done = append(done, c)
+		}
+	}
+	return done, err
+}
+
+// leftovers are the AWS CLI lines that remove what the ledger still has.
+func (p *parts) leftovers(ctx context.Context) string {
+	entries, err := p.state.Entries(ctx)
+	if err != nil || len(entries) == 0 {
+		return ""
+	}
+	return vpcroute.Leftovers(entries)
+}
+
+// writeLast keeps the last report where hubctl finds it.
+func (p *parts) writeLast(v any) error { return state.WriteLast(p.state.Dir(), v) }
+
+// force has AWS asked again at once for everything, and tries again what waits (hubctl sync).
+func (p *parts) force() {
+	p.discovery.Force()
+	p.vpcroute.Retry()
+}
