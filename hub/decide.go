@@ -30,20 +30,27 @@ func Decide(p Policy, t Topology, m Remembered) (Desired, []Problem, Remembered)
 	d.settle(spokes, m.Winners)
 	mem := m.clone()
 	d.number(spokes, mem.Numbers)
-	mem.Winners = make(map[netip.Prefix]PeeringID)
+	reaches := 0
+	for _, s := range spokes {
+		reaches += len(s.prefixes)
+	}
+	want.Reaches = make([]Reach, 0, reaches)
+	mem.Winners = make(map[netip.Prefix]PeeringID, reaches)
 	for _, s := range spokes {
 		if len(s.prefixes) == 0 {
 			continue
 		}
 		want.Spokes = append(want.Spokes, Spoke{ID: s.id, Name: s.name, Number: s.number, Scope: s.scope, Peering: s.peering.ID})
-		want.Reaches = append(want.Reaches, d.reaches(s)...)
+		for _, p := range s.prefixes {
+			want.Reaches = append(want.Reaches, d.reach(s, p))
+		}
 		if !s.hub {
 			for _, prefix := range s.prefixes {
 				mem.Winners[prefix] = s.peering.ID
 			}
 		}
 	}
-	want.Routes = d.routes(spokes)
+	want.Routes = d.routes(spokes, reaches)
 	want.sort()
 	sortProblems(&d.problems)
 	return want, d.problems, mem
@@ -132,10 +139,13 @@ func (d *decision) notActive(pcx Peering, account Account, listed bool) {
 	acc := pcx.Peer.Scope.Account
 	switch pcx.State {
 	case PeeringPending:
-		switch {
+		switch why := useless(d.policy, d.topology, pcx); {
 		case pcx.HubRequested:
 			d.report(PeeringNotActive, who, fmt.Sprintf("%s waits until account %s accepts it%s", pcx.ID, acc, until(pcx)),
 				fmt.Sprintf("in account %s: aws ec2 accept-vpc-peering-connection --region %s --vpc-peering-connection-id %s", acc, pcx.Peer.Scope.Region, pcx.ID))
+		case listed && why != "":
+			d.report(PeeringNotActive, who, fmt.Sprintf("%s is a request of account %s, which is listed, but it is of no use: %s; left alone%s", pcx.ID, acc, why, until(pcx)),
+				"renumber that VPC, or reject the request")
 		case listed:
 			d.report(PeeringNotActive, who, fmt.Sprintf("%s is a request of account %s, which is listed: it is accepted in mode add or sync", pcx.ID, acc), "hubctl sync")
 		default:
@@ -173,18 +183,14 @@ func label(pcx Peering, account Account) string {
 	return string(pcx.Peer.Scope.Account)
 }
 
-// reaches returns the reaches of s. Without a way out they carry no egress and are on
-// hold: the guard keeps those that stood before.
-func (d *decision) reaches(s *spoke) []Reach {
-	out := make([]Reach, 0, len(s.prefixes))
-	for _, p := range s.prefixes {
-		r := Reach{Spoke: s.id, Name: s.name, Prefix: p, Real: p, Mark: uint32(s.number), Hold: true}
-		if d.egress != nil {
-			r.Egress, r.Mark, r.Hold = d.egress.ID, uint32(d.egress.Class)<<MarkClassShift|uint32(s.number), false
-		}
-		out = append(out, r)
+// reach returns the reach of p. Without a way out it carries no egress and is on hold:
+// the guard keeps those that stood before.
+func (d *decision) reach(s *spoke, p netip.Prefix) Reach {
+	r := Reach{Spoke: s.id, Name: s.name, Prefix: p, Real: p, Mark: uint32(s.number), Hold: true}
+	if d.egress != nil {
+		r.Egress, r.Mark, r.Hold = d.egress.ID, uint32(d.egress.Class)<<MarkClassShift|uint32(s.number), false
 	}
-	return out
+	return r
 }
 
 // sources reports the places that do not answer.
@@ -220,11 +226,11 @@ func (d *Desired) sort() {
 	slices.SortFunc(d.Routes, compareRoutes)
 }
 
-// clone copies m so that Decide and the guard never write into their input.
+// clone copies m so that Decide and the guard never write into their input. Winners are
+// never changed, only replaced.
 func (m Remembered) clone() Remembered {
 	out := m
 	out.Numbers = maps.Clone(m.Numbers)
-	out.Winners = maps.Clone(m.Winners)
 	out.Absent = maps.Clone(m.Absent)
 	out.AbsentPrefixes = make(map[SpokeID]map[netip.Prefix]Absence, len(m.AbsentPrefixes))
 	for id, ps := range m.AbsentPrefixes {
@@ -233,9 +239,6 @@ func (m Remembered) clone() Remembered {
 	out.Run.Removed = maps.Clone(m.Run.Removed)
 	if out.Numbers == nil {
 		out.Numbers = make(map[SpokeID]uint16)
-	}
-	if out.Winners == nil {
-		out.Winners = make(map[netip.Prefix]PeeringID)
 	}
 	if out.Absent == nil {
 		out.Absent = make(map[SpokeID]Absence)

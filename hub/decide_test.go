@@ -20,34 +20,39 @@ func TestAPrefixIsRefusedWithItsReasonAndItsNearTwinIsReached(t *testing.T) {
 		code       hub.Code
 		twin       string
 		twinPolicy func(*hub.Policy)
+		policy     func(*hub.Policy) // of the refused one
 	}{
-		{"equal to the hub VPC", "10.100.0.0/16", hub.OverlapsHub, "10.101.0.0/16", nil},
-		{"inside the hub VPC", "10.100.7.0/24", hub.OverlapsHub, "10.101.7.0/24", nil},
-		{"equal to a pool", "172.27.240.0/22", hub.OverlapsPool, "172.27.244.0/22", nil},
-		{"half a pool", "172.27.242.0/23", hub.OverlapsPool, "172.27.242.0/23", func(p *hub.Policy) { p.VPNs[0].Pools = pfxs("172.27.240.0/23") }},
-		{"around a pool", "172.27.0.0/16", hub.OverlapsPool, "172.28.0.0/16", nil},
-		{"inside a site", "10.99.0.128/25", hub.OverlapsSite, "10.99.1.128/25", nil},
-		{"around a protected network", "192.168.0.0/16", hub.OverlapsProtected, "192.168.0.0/16", func(p *hub.Policy) { p.Protect = nil }},
-		{"inside a protected network", "192.168.77.16/28", hub.OverlapsProtected, "192.168.78.16/28", nil},
-		{"loopback", "127.0.0.0/24", hub.ReservedSpace, "10.0.0.0/24", nil},
-		{"IMDS", "169.254.169.0/24", hub.ReservedSpace, "10.169.169.0/24", nil},
-		{"the VPC's own services", "169.254.168.0/22", hub.ReservedSpace, "10.169.168.0/22", nil},
-		{"this network", "0.0.0.0/16", hub.ReservedSpace, "10.0.0.0/16", nil},
-		{"multicast", "224.0.0.0/24", hub.ReservedSpace, "10.224.0.0/24", nil},
-		{"class E", "240.0.0.0/24", hub.ReservedSpace, "10.240.0.0/24", nil},
-		{"reserved space that spokes.allow names", "169.254.10.0/24", hub.ReservedSpace, "10.10.10.0/24", func(p *hub.Policy) { p.Allow = pfxs("169.254.0.0/16") }},
-		{"public space", "8.8.8.0/24", hub.NotAllowed, "8.8.8.0/24", func(p *hub.Policy) { p.Allow = pfxs("8.8.0.0/16") }},
-		{"CGNAT space", "100.64.0.0/16", hub.NotAllowed, "100.64.0.0/16", func(p *hub.Policy) { p.Allow = pfxs("100.64.0.0/10") }},
-		{"only partly allowed", "100.64.0.0/16", hub.NotAllowed, "100.64.0.0/17", func(p *hub.Policy) { p.Allow = pfxs("100.64.0.0/17") }},
-		{"beside RFC 1918", "172.32.0.0/16", hub.NotAllowed, "172.31.0.0/16", nil},
-		{"everything", "0.0.0.0/0", hub.BadLength, "10.0.0.0/16", nil},
-		{"too wide", "10.110.0.0/15", hub.BadLength, "10.110.0.0/16", nil},
-		{"too narrow", "10.110.0.0/29", hub.BadLength, "10.110.0.0/28", nil},
-		{"IPv6", "2600:1f00::/56", hub.BadPrefix, "10.110.0.0/16", nil},
+		{"equal to the hub VPC", "10.100.0.0/16", hub.OverlapsHub, "10.101.0.0/16", nil, nil},
+		{"inside the hub VPC", "10.100.7.0/24", hub.OverlapsHub, "10.101.7.0/24", nil, nil},
+		{"equal to a pool", "172.27.240.0/22", hub.OverlapsPool, "172.27.244.0/22", nil, nil},
+		{"half a pool", "172.27.242.0/23", hub.OverlapsPool, "172.27.242.0/23", func(p *hub.Policy) { p.VPNs[0].Pools = pfxs("172.27.240.0/23") }, nil},
+		{"around a pool", "172.27.0.0/16", hub.OverlapsPool, "172.28.0.0/16", nil, nil},
+		{"inside a site", "10.99.0.128/25", hub.OverlapsSite, "10.99.1.128/25", nil, nil},
+		{"around a protected network", "192.168.0.0/16", hub.OverlapsProtected, "192.168.0.0/16", func(p *hub.Policy) { p.Protect = nil }, nil},
+		{"inside a protected network", "192.168.77.16/28", hub.OverlapsProtected, "192.168.78.16/28", nil, nil},
+		{"loopback", "127.0.0.0/24", hub.ReservedSpace, "10.0.0.0/24", nil, nil},
+		{"IMDS", "169.254.169.0/24", hub.ReservedSpace, "10.169.169.0/24", nil, nil},
+		{"the VPC's own services", "169.254.168.0/22", hub.ReservedSpace, "10.169.168.0/22", nil, nil},
+		{"this network", "0.0.0.0/16", hub.ReservedSpace, "10.0.0.0/16", nil, nil},
+		{"multicast", "224.0.0.0/24", hub.ReservedSpace, "10.224.0.0/24", nil, nil},
+		{"class E", "240.0.0.0/24", hub.ReservedSpace, "10.240.0.0/24", nil, nil},
+		{"reserved space that spokes.allow names", "169.254.10.0/24", hub.ReservedSpace, "10.10.10.0/24", nil, func(p *hub.Policy) { p.Allow = pfxs("169.254.0.0/16") }},
+		{"public space", "8.8.8.0/24", hub.NotAllowed, "8.8.8.0/24", func(p *hub.Policy) { p.Allow = pfxs("8.8.0.0/16") }, nil},
+		{"CGNAT space", "100.64.0.0/16", hub.NotAllowed, "100.64.0.0/16", func(p *hub.Policy) { p.Allow = pfxs("100.64.0.0/10") }, nil},
+		{"only partly allowed", "100.64.0.0/16", hub.NotAllowed, "100.64.0.0/17", func(p *hub.Policy) { p.Allow = pfxs("100.64.0.0/17") }, func(p *hub.Policy) { p.Allow = pfxs("100.64.0.0/17") }},
+		{"beside RFC 1918", "172.32.0.0/16", hub.NotAllowed, "172.31.0.0/16", nil, nil},
+		{"everything", "0.0.0.0/0", hub.BadLength, "10.0.0.0/16", nil, nil},
+		{"too wide", "10.110.0.0/15", hub.BadLength, "10.110.0.0/16", nil, nil},
+		{"too narrow", "10.110.0.0/29", hub.BadLength, "10.110.0.0/28", nil, nil},
+		{"IPv6", "2600:1f00::/56", hub.BadPrefix, "10.110.0.0/16", nil, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			// A second prefix shows that exclusion is per prefix.
-			want, problems, _ := hub.Decide(policy(), topology(pcx(1, "222222222222", tt.prefix, "10.66.0.0/16")), hub.Remembered{})
+			refusing := policy()
+			if tt.policy != nil {
+				tt.policy(&refusing)
+			}
+			want, problems, _ := hub.Decide(refusing, topology(pcx(1, "222222222222", tt.prefix, "10.66.0.0/16")), hub.Remembered{})
 			wantReached(t, want, "10.66.0.0/16 billing", self)
 			wantCodes(t, problems, tt.code)
 			if i := slices.IndexFunc(problems, func(p hub.Problem) bool { return p.Code == tt.code }); i >= 0 {
@@ -153,6 +158,16 @@ func TestOnlyActivePeeringsAreSpokesAndTheOthersSayWhy(t *testing.T) {
 			}
 			wantCodes(t, problems)
 		})
+	}
+}
+
+func TestAListedAccountsRequestThatIsOfNoUseIsLeftAlone(t *testing.T) {
+	for prefix, says := range map[string]string{"10.100.0.0/16": "10.100.0.0/16 overlaps the hub VPC (10.100.0.0/16); left alone", "10.110.0.0/16": "accepted in mode add or sync"} {
+		_, problems, _ := hub.Decide(policy(), topology(withState(pcx(1, billing, prefix), hub.PeeringPending)), hub.Remembered{})
+		wantCodes(t, problems, hub.PeeringNotActive)
+		if !strings.Contains(problems[0].Detail, says) {
+			t.Errorf("%q does not say %q", problems[0].Detail, says)
+		}
 	}
 }
 

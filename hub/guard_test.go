@@ -107,7 +107,7 @@ func TestAnAnswerThatIsNotFreshProvesNothing(t *testing.T) {
 		topo.Sources[0].Fresh = false
 		s.with(topo).reached(held1, web2)
 	}
-	s.next(two).next(two).next(two).reached(web2) // the twin
+	s.next(two).next(two).reached(held1, web2).next(two).reached(web2) // the twin: three fresh ones
 }
 
 func TestAPrefixThatIsNotAnnouncedAnyMoreNeedsAgreeingAnswers(t *testing.T) {

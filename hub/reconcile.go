@@ -19,8 +19,8 @@ type Input struct {
 	DryRun     bool     // plan only: nothing is saved or applied, and Repair goes on as before
 	// AllowRemovals lets what the guard would hold go in this pass (hubctl sync --allow-removals).
 	AllowRemovals bool
-	// Doubt says why the state is not to be trusted, "" when it is. While it is not,
-	// nothing is removed before the hub's own source has given a fresh answer.
+	// Doubt says why the state is not to be trusted, "" when it is. If it is not in the
+	// first pass, nothing is removed before the hub's own source has given a fresh answer.
 	Doubt  string
 	Paused map[PlaneName]bool
 	// Save makes durable what Decide and the guard remember, and the want, before anything
@@ -42,9 +42,20 @@ func (in Input) mode() Mode {
 // Reconciler brings the planes to what is wanted. Passes run one at a time; repairs of a
 // plane run at any time, also during a pass: each plane has a lock of its own.
 type Reconciler struct {
-	pass  sync.Mutex
-	slots []*slot // in the order of additions
+	pass    sync.Mutex // held during a pass; it guards what follows
+	slots   []*slot    // in the order of additions
+	trust   trust
+	unsaved bool // the last save failed: what the caller hands back is not on the disk
 }
+
+// trust is whether what is known of the time before this process is ground enough to remove things.
+type trust uint8
+
+const (
+	trustOpen trust = iota // no pass yet
+	trustNone              // nothing known, or in doubt, and no fresh answer since
+	trustFull
+)
 
 // slot is one plane and what it was last told to do.
 type slot struct {
@@ -102,14 +113,14 @@ func (r *Reconciler) Pass(ctx context.Context, in Input) (Report, Remembered) {
 		remove:  mode == ModeSync,
 		verdict: verdict,
 	}
-	if reason := doubtful(in); reason != "" && p.remove {
+	if reason := r.doubtful(in); reason != "" && p.remove {
 		p.remove = false
 		rep.Problems = append(rep.Problems, Problem{Code: LedgerDoubt, Subject: "state", Detail: reason, Mend: Mend(LedgerDoubt)})
 	}
 	if in.DryRun {
 		p.add, p.remove = false, false
 		mem = in.Remembered
-	} else if err := save(ctx, in, mem, want); err != nil {
+	} else if err := r.save(ctx, in, mem, want); err != nil {
 		p.add, p.remove, p.keepOrders = false, false, true
 		rep.Problems = append(rep.Problems, Problem{Code: StateFailed, Subject: "state", Detail: err.Error(), Mend: Mend(StateFailed)})
 	}
@@ -120,26 +131,40 @@ func (r *Reconciler) Pass(ctx context.Context, in Input) (Report, Remembered) {
 	return rep, mem
 }
 
-// doubtful says why nothing may be removed in this pass, "" when removals may go.
-func doubtful(in Input) string {
+// doubtful says why nothing may be removed in this pass, "" when removals may go. Who
+// begins with nothing, or with a state in doubt, first hears a fresh answer of the hub's
+// own source: until then, what stands in the planes may all be wanted.
+func (r *Reconciler) doubtful(in Input) string {
+	next := r.trust
 	if s, ok := hubSource(in.Topology); ok && s.Fresh {
-		return ""
+		next = trustFull
+	} else if next == trustOpen {
+		next = trustFull
+		if in.Prev == nil || in.Doubt != "" {
+			next = trustNone
+		}
+	}
+	if !in.DryRun {
+		r.trust = next
 	}
 	switch {
+	case next == trustFull:
+		return ""
 	case in.Doubt != "":
 		return in.Doubt
-	case in.Prev == nil:
-		return "nothing is known of an earlier pass, and the hub's own account has not answered yet"
 	}
-	return ""
+	return "nothing is known of an earlier pass, and the hub's own account has not answered yet"
 }
 
 // save makes the memory and the want durable when they changed.
-func save(ctx context.Context, in Input, mem Remembered, want Desired) error {
-	if in.Save == nil || (in.Prev != nil && want.Equal(*in.Prev) && mem.Equal(in.Remembered)) {
+func (r *Reconciler) save(ctx context.Context, in Input, mem Remembered, want Desired) error {
+	same := in.Prev != nil && want.Equal(*in.Prev) && mem.Equal(in.Remembered)
+	if in.Save == nil || (same && !r.unsaved) {
 		return nil
 	}
-	if err := in.Save(ctx, mem, want); err != nil {
+	err := in.Save(ctx, mem, want)
+	r.unsaved = err != nil
+	if err != nil {
 		return fmt.Errorf("saving what must be remembered: %w", err)
 	}
 	return nil

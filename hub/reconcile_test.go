@@ -235,8 +235,13 @@ func TestAPausedPlaneIsLeftAloneAndHoldsThoseBehindIt(t *testing.T) {
 	if rep := r.rec.Repair(context.Background(), m); len(rep.Applied) != 0 {
 		t.Errorf("repaired while paused: %v", rep.Applied)
 	}
+	r.next(one, withState(two, hub.PeeringDeleted)).problem(hub.Paused, hub.PeeringEnded).
+		wrote("vpnconf remove reach 10.120.0.0/16", "vpcroute remove rtb-hub 10.120.0.0/16", "kroute remove reach 10.120.0.0/16")
+	r.place.have[m]["reach 10.120.0.0/16"] = hub.Object{Key: "reach 10.120.0.0/16"}
+	r.next(one).wrote() // nor is anything taken from it
 	r.in.Paused = nil
-	r.again().wrote("masq add reach 10.110.0.0/16", "masq add reach 10.120.0.0/16", "vpcroute add rtb-hub 10.110.0.0/16", "vpnconf add reach 10.110.0.0/16").problem()
+	r.again().wrote("masq add reach 10.110.0.0/16", "vpcroute add rtb-hub 10.110.0.0/16", "vpnconf add reach 10.110.0.0/16",
+		"masq remove reach 10.120.0.0/16").problem()
 }
 
 func TestWhatMustBeRememberedIsSavedBeforeAnythingIsApplied(t *testing.T) {
@@ -274,6 +279,15 @@ func TestWhenItCannotBeSavedNothingIsAppliedAndWhatStandsStays(t *testing.T) {
 	delete(r.place.have[m], "reach 10.120.0.0/16")
 	r.rec.Repair(context.Background(), m)
 	r.wrote("masq add reach 10.120.0.0/16") // repair still knows the old want
+
+	// The caller carries on with what was not saved; it still has to be saved first.
+	r.next(one, two).problem(hub.StateFailed)
+	r.again().problem(hub.StateFailed).wrote()
+	r.in.Save = func(context.Context, hub.Remembered, hub.Desired) error { r.saves++; return nil }
+	saves := r.saves
+	if r.again().problem().has("10.110.0.0/16", k, m, v, o); r.saves != saves+1 {
+		t.Errorf("applied after %d saves", r.saves-saves)
+	}
 }
 
 func TestRepairBringsOnePlaneBackAndNothingElse(t *testing.T) {
@@ -342,20 +356,27 @@ func TestAfterARestartNothingChanges(t *testing.T) {
 }
 
 func TestALostStateRemovesNothingBeforeAFreshAnswer(t *testing.T) {
-	for name, lose := range map[string]func(*rig){
-		"lost":   func(r *rig) {},
-		"broken": func(r *rig) { r.in.Doubt = "state.db was broken" },
+	stale := topology(two) // from a cache, without the other one
+	stale.Sources[0].Fresh = false
+	for _, tt := range []struct {
+		name  string
+		doubt string
+		topo  hub.Topology
+		codes []hub.Code
+	}{
+		{"lost", "", stale, []hub.Code{hub.LedgerDoubt, hub.SourceStale}},
+		{"broken", "state.db was broken", stale, []hub.Code{hub.LedgerDoubt, hub.SourceStale}},
+		{"lost, and AWS is away", "", hub.Topology{}, []hub.Code{hub.LedgerDoubt, hub.NoTopology}},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			r := newRig(t).next(one, two)
-			r.place.written()
-			r.in.Prev, r.in.Remembered = nil, hub.Remembered{}
-			lose(r)
-			r.in.Topology = topology(two) // from a cache, without one
-			r.in.Topology.Sources[0].Fresh = false
-			r.again().has("10.110.0.0/16", k, m, v, o).problem(hub.LedgerDoubt, hub.SourceStale)
-			r.in.Prev = nil
-			r.next(two).has("10.110.0.0/16").problem() // the twin: a fresh answer
+			r.start()
+			r.in.Prev, r.in.Remembered, r.in.Doubt = nil, hub.Remembered{}, tt.doubt
+			r.in.Topology = tt.topo
+			for range 3 { // also when the pass itself has become an earlier pass
+				r.again().has("10.110.0.0/16", k, m, v, o).has("10.120.0.0/16", k, m, v, o).problem(tt.codes...)
+			}
+			r.next(two).has("10.110.0.0/16").has("10.120.0.0/16", k, m, v, o).problem() // the twin: a fresh answer
 		})
 	}
 }

@@ -20,11 +20,12 @@ func tablesByVPC(t Topology) map[VPCID][]Table {
 }
 
 // routes returns the VPC routes that spokes need: on the hub side every prefix toward its
-// peering, on the spoke side, where we may see it, the way back to the hub.
-func (d *decision) routes(spokes []*spoke) []VPCRoute {
-	var out []VPCRoute
+// peering, on the spoke side, where we may see it, the way back to the hub. reaches is how
+// many prefixes there are.
+func (d *decision) routes(spokes []*spoke, reaches int) []VPCRoute {
 	hub := d.topology.Hub
 	tables := d.hubTables()
+	out := make([]VPCRoute, 0, len(tables)*reaches+len(spokes))
 	back := d.returnTo()
 	for _, s := range spokes {
 		if s.hub || len(s.prefixes) == 0 {
