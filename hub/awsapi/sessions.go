@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -93,7 +94,14 @@ func New(ctx context.Context, opts Options) (*Sessions, error) {
 	if opts.Credentials != nil {
 		load = append(load, config.WithCredentialsProvider(opts.Credentials))
 	}
-	base, err := config.LoadDefaultConfig(ctx, load...)
+	first, err := config.LoadDefaultConfig(ctx, load...)
+	if err != nil {
+		return nil, fmt.Errorf("read the AWS configuration: %w", err)
+	}
+	// Again, with the instance's role through IMDSv2 only: the SDK would fall back to v1.
+	base, err := config.LoadDefaultConfig(ctx, append(load, config.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) {
+		o.Client = metadata(first)
+	}))...)
 	if err != nil {
 		return nil, fmt.Errorf("read the AWS configuration: %w", err)
 	}
@@ -149,8 +157,10 @@ func (s *Sessions) sts(region hub.Region, creds aws.CredentialsProvider) *sts.Cl
 
 // IMDS is the instance metadata service, version 2 only. Its endpoint is the SDK's
 // (AWS_EC2_METADATA_SERVICE_ENDPOINT); one attempt is short, for where there is none.
-func (s *Sessions) IMDS() *imds.Client {
-	return imds.NewFromConfig(s.base, func(o *imds.Options) {
+func (s *Sessions) IMDS() *imds.Client { return metadata(s.base) }
+
+func metadata(cfg aws.Config) *imds.Client {
+	return imds.NewFromConfig(cfg, func(o *imds.Options) {
 		o.EnableFallback = aws.FalseTernary
 		o.HTTPClient = imdsTransport()
 	})

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"peerhub/hub"
@@ -84,6 +85,16 @@ type view struct {
 	tables   map[hub.TableID]*table
 	ledger   map[hub.LedgerKey]hub.LedgerEntry
 	waits    map[place]wait // changes that wait, with the reason
+	memo     atomic.Pointer[memo]
+}
+
+// memo is the last answer of decide. A pass asks a handful of times for the same want.
+type memo struct {
+	hold     bool
+	routes   []hub.VPCRoute
+	reaches  []hub.Reach
+	steps    []step
+	troubles []trouble
 }
 
 var (
@@ -164,7 +175,8 @@ func (p *Plane) Observe(ctx context.Context) (hub.View, error) {
 	if err := p.loadLedger(ctx); err != nil {
 		return nil, err
 	}
-	if p.last != nil && !p.changed && slices.Equal(p.seen, t.Sources) {
+	if p.last != nil && !p.changed && len(p.writes) == 0 && same(p.topology, t) {
+		p.topology = t // the tags of peerings may differ
 		return p.last, nil
 	}
 	p.settle(t)
@@ -172,9 +184,21 @@ func (p *Plane) Observe(ctx context.Context) (hub.View, error) {
 	if err := p.bookkeep(ctx, t); err != nil {
 		return nil, err
 	}
-	p.seen = slices.Clone(t.Sources)
 	p.topology = t
 	return p.render(), nil
+}
+
+// same reports whether two topologies are the same to this plane. An idle pass has
+// little time: the tables of a large hub have thousands of routes.
+func same(a, b hub.Topology) bool {
+	return a.Hub.VPC == b.Hub.VPC && slices.Equal(a.Hub.Prefixes, b.Hub.Prefixes) &&
+		slices.EqualFunc(a.Sources, b.Sources, func(a, b hub.Source) bool { return a.Scope == b.Scope && a.Fresh == b.Fresh }) &&
+		slices.EqualFunc(a.Peerings, b.Peerings, func(a, b hub.Peering) bool {
+			return a.ID == b.ID && a.State == b.State && a.Peer.VPC == b.Peer.VPC && slices.Equal(a.Peer.Prefixes, b.Peer.Prefixes)
+		}) &&
+		slices.EqualFunc(a.Tables, b.Tables, func(a, b hub.Table) bool {
+			return a.ID == b.ID && a.VPC == b.VPC && a.Scope == b.Scope && slices.Equal(a.Routes, b.Routes)
+		})
 }
 
 // render makes the view of the present: the last topology, what we wrote since, what waits.

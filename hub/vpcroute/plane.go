@@ -38,7 +38,6 @@ type Plane struct {
 
 	mu       sync.Mutex // guards all below
 	topology hub.Topology
-	seen     []hub.Source
 	last     *view
 	changed  bool // something below changed since last was made
 	ledger   map[hub.LedgerKey]hub.LedgerEntry

@@ -530,7 +530,37 @@ func TestALostLedgerIsRecoveredFromTags(t *testing.T) {
 	}
 }
 
-// 125 spokes at once, against AWS's own buckets: every route comes, none is throttled.
+// Two hubs on one VPC, as during a failover: neither undoes the other's routes, and what
+// nobody wants is removed once.
+func TestTwoHubsOnOneVPC(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ec2sim.Options{Delays: ec2sim.Delays{Deleted: ec2sim.Immediate}})
+	w.pass()
+	second := *w
+	second.ledger, second.disc, second.prev, second.mem = &ledger{}, nil, nil, hub.Remembered{}
+	second.start(nil)
+	n := len(w.Log())
+	for range 3 {
+		w.pass()
+		second.pass()
+	}
+	w.expect("mutations of both", w.mutations(n), nil)
+	w.expect("the second's ledger", second.ledger.lines(), nil)
+	w.deletePeering(farPeering)
+	n = len(w.Log())
+	second.pass()
+	w.pass()
+	second.pass()
+	for _, m := range w.mutations(n) {
+		if !strings.Contains(m, "DeleteRoute") {
+			t.Errorf("flaps: %s", m)
+		}
+	}
+	w.expect("hub", w.routes(hubAccount, tokyo, hubTable), wantHub[:1])
+	w.expect("far", w.routes(farAccount, oregon, farTable), nil)
+}
+
+// 62 spokes at once, against AWS's own buckets: every route comes, none is throttled.
 func TestManySpokesAtOnceAreNotThrottled(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, ec2sim.Options{Throttle: true, Quotas: ec2sim.Quotas{PeeringsPerVPC: 125}})

@@ -73,8 +73,17 @@ type trouble struct {
 	mend   string
 }
 
-// decide compares the want with what is there.
+// decide compares the want with what is there, or remembers how it did.
 func (v *view) decide(want hub.Desired) ([]step, []trouble) {
+	if m := v.memo.Load(); m != nil && m.hold == want.Base.Hold && slices.Equal(m.routes, want.Routes) && slices.Equal(m.reaches, want.Reaches) {
+		return m.steps, m.troubles
+	}
+	steps, troubles := v.compare(want)
+	v.memo.Store(&memo{want.Base.Hold, slices.Clone(want.Routes), slices.Clone(want.Reaches), steps, troubles})
+	return steps, troubles
+}
+
+func (v *view) compare(want hub.Desired) ([]step, []trouble) {
 	var steps []step
 	var troubles []trouble
 	wanted := make(map[place]hub.VPCRoute, len(want.Routes))
