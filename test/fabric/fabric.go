@@ -38,7 +38,7 @@ type Fabric struct {
 
 	mu       sync.Mutex // Update, Attach, Detach, SetFault
 	trackers map[string]*tracker
-	closed   bool
+	done     chan struct{} // closed by Close
 	readers  sync.WaitGroup
 }
 
@@ -50,7 +50,7 @@ func New(opt Options) *Fabric {
 	if !opt.API.IsValid() {
 		opt.API = DefaultAPI
 	}
-	f := &Fabric{opt: opt, start: time.Now(), trackers: make(map[string]*tracker)}
+	f := &Fabric{opt: opt, start: time.Now(), trackers: make(map[string]*tracker), done: make(chan struct{})}
 	f.dropped.counts = make(map[dropKey]*Drop)
 	f.aliases.init()
 	f.wires.Store(&wiring{})
@@ -135,13 +135,24 @@ func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) 
 // Close unplugs everything; all TAPs vanish.
 func (f *Fabric) Close() {
 	f.mu.Lock()
-	f.closed = true
+	if !f.isClosed() {
+		close(f.done)
+	}
 	old := f.wires.Swap(&wiring{})
 	f.mu.Unlock()
 	for _, p := range old.all {
 		p.file.Close()
 	}
 	f.readers.Wait()
+}
+
+func (f *Fabric) isClosed() bool {
+	select {
+	case <-f.done:
+		return true
+	default:
+		return false
+	}
 }
 
 func (f *Fabric) now() time.Duration { return time.Since(f.start) }

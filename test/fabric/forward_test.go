@@ -81,6 +81,7 @@ func TestRules(t *testing.T) {
 		args          []string
 		refused       func(*ec2sim.Network)
 		place, reason string
+		answer        bool // it is the answer that is refused
 		arrives       func(*ec2sim.Network)
 		twinTo        string   // "" = to
 		twinArgs      []string // nil = args
@@ -97,7 +98,7 @@ func TestRules(t *testing.T) {
 			refused: withRoute("rtb-hub", "10.100.1.0/24", "eni", "eni-mate"), place: "eni-mate", reason: "eni-source-check",
 			arrives: withRoute("rtb-hub", "10.100.1.0/24", "pcx", "pcx-svc")},
 		{name: "the way back needs a route too", from: "eni-hub", to: "10.110.0.10",
-			refused: dropRoute("rtb-svc", "10.100.0.0/24"), place: "rtb-svc", reason: "no-route", arrives: same},
+			refused: dropRoute("rtb-svc", "10.100.0.0/24"), place: "rtb-svc", reason: "no-route", answer: true, arrives: same},
 		{name: "inactive peering", from: "eni-hub", to: "10.110.0.10",
 			refused: func(n *ec2sim.Network) { thePeering(n, "pcx-svc").Active = false }, place: "pcx-svc", reason: "pcx-inactive", arrives: same},
 		{name: "source outside the sending VPC", from: "eni-hub", to: "10.110.0.10", args: asPool,
@@ -165,7 +166,7 @@ func TestRules(t *testing.T) {
 			refused: aclRule("acl-hub", false, entry(false, "10.110.0.0/16")), place: "acl-hub", reason: "nacl",
 			arrives: aclRule("acl-hub", false, entry(false, "10.120.0.0/16"))},
 		{name: "a network ACL knows no answers", from: "eni-hub", to: "10.110.0.10",
-			refused: aclRule("acl-hub", true, entry(false, "10.110.0.0/16")), place: "acl-hub", reason: "nacl", arrives: same},
+			refused: aclRule("acl-hub", true, entry(false, "10.110.0.0/16")), place: "acl-hub", reason: "nacl", answer: true, arrives: same},
 		{name: "a network ACL denies what no entry names", from: "eni-hub", to: "10.110.0.10",
 			refused: func(n *ec2sim.Network) { theACL(n, "acl-svc").Ingress = nil }, place: "acl-svc", reason: "nacl", arrives: same},
 		{name: "no network ACL inside a subnet", from: "eni-hub", to: "10.100.1.20",
@@ -178,7 +179,11 @@ func TestRules(t *testing.T) {
 			r.internet("192.0.2.7")
 			r.run("eni-hub", "ip", "addr", "add", pool+"/32", "dev", "lo")
 			r.run("eni-svc", "ip", "addr", "add", "10.110.0.99/24", "dev", "ens5")
-			r.refused(c.place, c.reason, c.from, c.to, c.args...)
+			refused := r.refused
+			if c.answer {
+				refused = r.answerRefused
+			}
+			refused(c.place, c.reason, c.from, c.to, c.args...)
 			r.update(c.arrives)
 			if c.twinTo == "" {
 				c.twinTo = c.to

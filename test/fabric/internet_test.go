@@ -110,7 +110,7 @@ func TestTheNetworkACLMayHoldBackTheMTUMessage(t *testing.T) {
 	t.Parallel()
 	// The message about the MTU comes from the subnet's router.
 	r := newRig(t, aclRule("acl-hub", true, entry(false, "10.100.0.1/32")), "eni-hub", "eni-far")
-	r.refused("acl-hub", "nacl", "eni-hub", "10.120.0.10", "-M", "do", "-s", "8473")
+	r.answerRefused("acl-hub", "nacl", "eni-hub", "10.120.0.10", "-M", "do", "-s", "8473")
 	r.arrives("eni-hub", "10.120.0.10", "-M", "do", "-s", "8472")
 }
 
@@ -133,9 +133,22 @@ func TestLoss(t *testing.T) {
 	r.refused("eni-hub", "fault-loss", "eni-hub", "10.100.0.11")
 	r.must(r.f.SetFault("loss", "0"))
 	r.arrives("eni-hub", "10.100.0.11")
-	for name, value := range map[string]string{"loss": "101", "no-frag-needed": "maybe", "rain": "on"} {
+	for name, value := range map[string]string{"loss": "101", "latency": "-1s", "no-frag-needed": "maybe", "rain": "on"} {
 		if err := r.f.SetFault(name, value); err == nil {
 			t.Errorf("SetFault(%s, %s) was accepted", name, value)
 		}
 	}
+}
+
+func TestLatency(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil, "eni-hub", "eni-mate")
+	r.arrives("eni-hub", "10.100.0.11")
+	r.must(r.f.SetFault("latency", "300ms"))
+	if err := r.ping("eni-hub", "10.100.0.11", "-W", "0.4"); err == nil {
+		t.Error("an answer came before twice the latency")
+	}
+	r.arrives("eni-hub", "10.100.0.11")
+	r.must(r.f.SetFault("latency", "0"))
+	r.arrives("eni-hub", "10.100.0.11")
 }

@@ -69,7 +69,7 @@ func wire(ports []*port) *wiring {
 func (f *Fabric) attach(p *port, mtu int) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.closed {
+	if f.isClosed() {
 		return fmt.Errorf("attach %s to %s: the fabric is closed", p.name(), p.ns)
 	}
 	old := f.wires.Load()
@@ -105,6 +105,10 @@ func (f *Fabric) Detach(ns, ifname string) error {
 // read carries the frames of one port until its TAP is gone.
 func (f *Fabric) read(p *port) {
 	defer f.readers.Done()
+	line := make(delayLine, delayed)
+	defer close(line)
+	f.readers.Add(1)
+	go f.runLate(*p, line)
 	buf := make([]byte, 1<<16)
 	for {
 		n, err := p.file.Read(buf)
@@ -116,8 +120,13 @@ func (f *Fabric) read(p *port) {
 			f.forget(p)
 			return
 		}
-		if n >= ethLen {
+		if n < ethLen {
+			continue
+		}
+		if latency := f.faults.Load().latency; latency == 0 {
 			f.receive(p, buf[:n])
+		} else if !line.put(buf[:n], latency) {
+			f.drop(p.name(), ReasonLoss, "latency: too many frames on their way")
 		}
 	}
 }

@@ -109,16 +109,29 @@ func (r *rig) arrives(role, dst string, more ...string) {
 	}
 }
 
-// refused demands that a ping fails and that exactly this place counts it for
-// exactly this reason.
+// refused demands that a ping fails and that exactly this place counts exactly
+// that packet for exactly this reason.
 func (r *rig) refused(place, reason, role, dst string, more ...string) {
 	r.t.Helper()
+	r.answerRefused(place, reason, role, dst, more...)
+	for _, d := range r.f.Drops() {
+		if d.Place == place && d.Reason == reason && !strings.Contains(d.Last, " > "+dst) {
+			r.t.Errorf("%s to %s: the packet that %s dropped for %s is another one: %s", role, dst, place, reason, d.Last)
+		}
+	}
+}
+
+// answerRefused is refused for a packet that comes back: the ping's answer, or a
+// message about it.
+func (r *rig) answerRefused(place, reason, role, dst string, more ...string) {
+	r.t.Helper()
 	before := r.count(place, reason)
-	if err := r.ping(role, dst, append([]string{"-W", "0.3"}, more...)...); err == nil {
+	err := r.ping(role, dst, append([]string{"-W", "0.3"}, more...)...)
+	if err == nil {
 		r.t.Errorf("%s to %s arrived, want %s at %s", role, dst, reason, place)
 	}
 	if got := r.count(place, reason); got == before {
-		r.t.Errorf("%s to %s: %s at %s did not rise from %d\ndrops: %s", role, dst, reason, place, before, r.drops())
+		r.t.Errorf("%s to %s: %s at %s did not rise from %d: %v\ndrops: %s", role, dst, reason, place, before, err, r.drops())
 	}
 }
 
