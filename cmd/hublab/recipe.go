@@ -3,11 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
-
-	"peerhub/test/lab"
 )
 
 var errUnitName = errors.New("a verb needs the name of a unit")
@@ -41,7 +38,7 @@ func (a *app) recipe() *cobra.Command {
 					return writeJSON(w, "recipe", lines)
 				}
 				for _, l := range lines {
-					say(w, "# %d. %s: %s\n#    left out: %s\n%s\n", l.N, where(l), l.For, expectation(l.Without), l.Shell)
+					say(w, "%s\n", l)
 				}
 				return nil
 			}
@@ -65,16 +62,4 @@ func (a *app) recipe() *cobra.Command {
 	c.Flags().IntVar(&without, "without", 0, "leave out the line of that number")
 	c.Flags().StringVar(&aws, "aws", "aws", "the aws program of its lines")
 	return c
-}
-
-// where says in which host, or with whose keys, a line is typed.
-func where(l lab.Line) string {
-	if strings.HasPrefix(l.Shell, "aws ") {
-		return "as account " + l.Where
-	}
-	return "on " + l.Where
-}
-
-func expectation(e lab.Expect) string {
-	return fmt.Sprintf("%s to %s: %s at %s", strings.Join(e.From, ", "), strings.Join(e.To, ", "), e.Reason, e.Place)
 }

@@ -63,6 +63,7 @@ func left(spec Spec) []string {
 }
 
 func TestDownAfterTheHolderWasKilled(t *testing.T) {
+	t.Parallel()
 	machine := machineState(t)
 	spec, dir := testSpec("k"), testDir(t)
 	cmd := hold(t, spec, dir)
@@ -103,6 +104,7 @@ func TestDownAfterTheHolderWasKilled(t *testing.T) {
 }
 
 func TestStartAfterTheHolderWasKilled(t *testing.T) {
+	t.Parallel()
 	spec, dir := testSpec("a"), testDir(t)
 	cmd := hold(t, spec, dir)
 	if _, err := Start(t.Context(), spec, Options{Dir: dir, WithoutHubd: true}); !errors.Is(err, ErrUp) {
@@ -120,6 +122,7 @@ func TestStartAfterTheHolderWasKilled(t *testing.T) {
 }
 
 func TestForeignNamespacesStay(t *testing.T) {
+	t.Parallel()
 	spec := testSpec("f")
 	foreign := spec.Prefix + "svc2"
 	must(t, fabric.NewNS(foreign))

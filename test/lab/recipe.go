@@ -24,6 +24,21 @@ type Line struct {
 	reconnects bool // makes the clients connect anew
 }
 
+// String is the line as a person reads it: what it is for, what happens without it,
+// and what to type.
+func (l Line) String() string {
+	where := "on " + l.Where
+	if strings.HasPrefix(l.Shell, "aws ") {
+		where = "as account " + l.Where
+	}
+	return fmt.Sprintf("# %d. %s: %s\n#    left out: %s\n%s", l.N, where, l.For, l.Without, l.Shell)
+}
+
+// String is what happens, in words of hublab drops.
+func (e Expect) String() string {
+	return fmt.Sprintf("%s to %s: %s at %s", strings.Join(e.From, ", "), strings.Join(e.To, ", "), e.Reason, e.Place)
+}
+
 // Expect says what happens when a line is left out and all others stand.
 type Expect struct {
 	From   []string `json:"from"`   // hosts that no longer arrive

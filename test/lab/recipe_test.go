@@ -23,6 +23,7 @@ const (
 // TestRecipe shows that the lab is true: by hand the hub works, and without any one
 // line of the recipe it does not, for the reason the recipe states.
 func TestRecipe(t *testing.T) {
+	t.Parallel()
 	l := startLab(t, testSpec("r"))
 	r := l.Runner()
 	recipe := l.Spec.Recipe(l.Dir)
@@ -76,6 +77,7 @@ func TestRecipe(t *testing.T) {
 
 // TestRenumbered shows that nothing in the lab rests on the numbers of the documents.
 func TestRenumbered(t *testing.T) {
+	t.Parallel()
 	p, a := netip.MustParsePrefix, netip.MustParseAddr
 	s := Spec{
 		Prefix: fmt.Sprintf("n%d-", os.Getpid()), Region: "eu-central-1", Salt: "other",
