@@ -2,10 +2,16 @@ package discovery_test
 
 import (
 	"context"
+	"fmt"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,6 +63,7 @@ type cloud struct {
 	clock *clock
 	url   string
 	key   [2]string
+	front atomic.Pointer[func(action string) string] // the document to answer an action with; "" = AWS's own
 }
 
 func must(t *testing.T) func(string, error) string {
@@ -82,7 +89,26 @@ func newCloud(t *testing.T) *cloud {
 	ck := &clock{now: time.Now()}
 	c := &cloud{Sim: ec2sim.New(ec2sim.Options{Clock: ck.Now}), t: t, clock: ck}
 	t.Cleanup(c.Close)
-	srv := httptest.NewServer(c.APIHandler())
+	api := c.APIHandler()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if f := c.front.Load(); f != nil {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				return
+			}
+			form, err := url.ParseQuery(string(body))
+			if err != nil {
+				return
+			}
+			if doc := (*f)(form.Get("Action")); doc != "" {
+				w.Header().Set("x-amzn-RequestId", "r")
+				fmt.Fprint(w, doc)
+				return
+			}
+			r.Body = io.NopCloser(strings.NewReader(string(body)))
+		}
+		api.ServeHTTP(w, r)
+	}))
 	t.Cleanup(srv.Close)
 	c.url = srv.URL
 	for _, a := range []string{hubAccount, svcAccount, farAccount, strangerAccount} {

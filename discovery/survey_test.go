@@ -195,6 +195,49 @@ func TestTheHubsSourceIsCompleteOrFrozen(t *testing.T) {
 	}
 }
 
+// Answers of AWS's own form, with a request id, that cannot be true.
+func TestAnAnswerThatCannotBeTrueIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	const table = "<item><routeTableId>rtb-0a000001</routeTableId><vpcId>" + hubVPC + "</vpcId><associationSet><item><main>true</main></item></associationSet></item>"
+	vpc := func(id, owner string) string {
+		return "<vpcSet><item><vpcId>" + id + "</vpcId><ownerId>" + owner + "</ownerId><cidrBlock>10.100.0.0/16</cidrBlock></item></vpcSet>"
+	}
+	for _, tc := range []struct{ name, action, set string }{
+		{"no VPC", "DescribeVpcs", "<vpcSet/>"},
+		{"another VPC", "DescribeVpcs", vpc("vpc-0a0000ff", hubAccount)},
+		{"the VPC of another account", "DescribeVpcs", vpc(hubVPC, strangerAccount)},
+		{"no table", "DescribeRouteTables", "<routeTableSet/>"},
+		{"a table twice", "DescribeRouteTables", "<routeTableSet>" + table + table + strings.ReplaceAll(strings.ReplaceAll(table, hubVPC, ownVPC), "rtb-0a000001", ownTable) + "</routeTableSet>"},
+		{"no interface", "DescribeNetworkInterfaces", "<networkInterfaceSet/>"},
+		{"no subnet", "DescribeSubnets", "<subnetSet/>"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			c := newCloud(t)
+			d := c.discover(nil)
+			before := survey(t, d, hub.Policy{})
+			front := func(action string) string {
+				if action != tc.action {
+					return ""
+				}
+				return "<" + action + "Response><requestId>r</requestId>" + tc.set + "</" + action + "Response>"
+			}
+			c.front.Store(&front)
+			top := survey(t, d, hub.Policy{})
+			if s := source(t, top, hubAccount, tokyo); s.Fresh || s.Code != hub.AnswerDoubt {
+				t.Errorf("believed: %+v", s)
+			}
+			if diff := cmp.Diff(before.Tables, top.Tables, byValue); diff != "" {
+				t.Errorf("tables changed:\n%s", diff)
+			}
+			c.front.Store(nil)
+			if s := source(t, survey(t, d, hub.Policy{}), hubAccount, tokyo); !s.Fresh {
+				t.Errorf("control: %+v", s)
+			}
+		})
+	}
+}
+
 func TestOneSpokesFaultFreezesOnlyItsSource(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
