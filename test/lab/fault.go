@@ -16,7 +16,7 @@ type Fault struct {
 	Does  string `json:"does"`
 	Value string `json:"value"` // "" while it is off
 
-	wires bool // of the fabric; the others are the simulated AWS's
+	wire string // its name in the fabric; "": it is the simulated AWS's
 }
 
 // catalogue lists every fault with what it takes and does.
@@ -38,8 +38,9 @@ var catalogue = []Fault{
 	{Name: ec2sim.FaultThrottle, Takes: "on | empty", Does: "AWS's token buckets; empty: no tokens at all"},
 	{Name: ec2sim.FaultNoRequestID, Takes: "ACTION,... | on", Does: "the answer lacks its request id"},
 	{Name: ec2sim.FaultUnknownStatus, Takes: "PCX,...", Does: "described with a status that no SDK knows"},
-	{Name: "no-frag-needed", Takes: "on", Does: "packets too big for the path vanish without an ICMP message", wires: true},
-	{Name: "loss", Takes: "PERCENT", Does: "that share of all packets is lost", wires: true},
+	{Name: "no-frag-needed", Takes: "on", Does: "packets too big for the path vanish without an ICMP message", wire: "no-frag-needed"},
+	{Name: "loss", Takes: "PERCENT", Does: "that share of all packets is lost", wire: "loss"},
+	{Name: "wire-latency", Takes: "DURATION", Does: "every packet is that late, one way", wire: "latency"},
 }
 
 // Faults lists every fault with its value, "" for those that are off.
@@ -65,20 +66,21 @@ func (l *Lab) SetFault(name, value string) error {
 		}
 		return fmt.Errorf("no fault %q; there are %s", name, strings.Join(names, ", "))
 	}
-	if !catalogue[i].wires {
+	wire := catalogue[i].wire
+	if wire == "" {
 		return l.Sim.SetFault(name, value)
 	}
-	set := value
-	if name == "loss" && value == "off" {
-		set = "0"
+	off := value == "off"
+	if off && wire != "no-frag-needed" {
+		value = "0" // a share or a duration: none
 	}
-	if err := l.Fabric.SetFault(name, set); err != nil {
+	if err := l.Fabric.SetFault(wire, value); err != nil {
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.faultsOn, name)
-	if set != "0" && set != "off" {
+	if !off {
 		l.faultsOn[name] = value
 	}
 	return nil
