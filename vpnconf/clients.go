@@ -116,8 +116,6 @@ func ReadStatus(ctx context.Context, path string) ([]Client, error) {
 	if info.Mode()&fs.ModeSocket == 0 {
 		return readStatusFile(ctx, path)
 	}
-	ctx, stop := context.WithTimeout(ctx, statusTime)
-	defer stop()
 	text, err := askStatus(ctx, path)
 	if err != nil {
 		return nil, fmt.Errorf("ask OpenVPN for its status on %s: %w", path, err)
@@ -156,14 +154,13 @@ func readStatusFile(ctx context.Context, path string) ([]Client, error) {
 
 // askStatus asks on the management socket and returns the answer up to its END.
 func askStatus(ctx context.Context, path string) ([]byte, error) {
-	var d net.Dialer
+	d := net.Dialer{Timeout: statusTime}
 	c, err := d.DialContext(ctx, "unix", path)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	deadline, _ := ctx.Deadline()
-	if err := c.SetDeadline(deadline); err != nil {
+	if err := c.SetDeadline(time.Now().Add(statusTime)); err != nil {
 		return nil, err
 	}
 	defer context.AfterFunc(ctx, func() { c.Close() })()
@@ -191,6 +188,8 @@ func askStatus(ctx context.Context, path string) ([]byte, error) {
 			text = append(append(text, l...), '\n')
 		}
 		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
 		case bytes.HasPrefix(rest, []byte("ENTER PASSWORD:")):
 			return nil, errors.New("the management interface wants a password, which is not supported")
 		case len(text)+len(rest) > statusBytes:

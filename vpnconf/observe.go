@@ -199,7 +199,7 @@ func (v *view) Problems(want hub.Desired) []hub.Problem {
 		case d.routes == somebody:
 			file := filepath.Join(path, routesName)
 			out = append(out, hub.Problem{Code: hub.PlaneFailed, Subject: file,
-				Detail: "a file that is not ours has this name, so no route is pushed", Mend: "mv " + file + " " + file + ".old"})
+				Detail: "a file that is not ours has this name, so no route is pushed", Mend: "mv " + file + " " + file + "~"})
 			continue
 		}
 		if d.fallback == somebody && !d.fallbackOK {

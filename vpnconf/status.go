@@ -33,7 +33,9 @@ const (
 	// maxLine bounds a line: twelve fields, a common name of at most 64 characters.
 	maxLine = 64 << 10
 	// maxSurplus bounds how many separators names of one line may hold.
-	maxSurplus    = 512
+	maxSurplus = 256
+	// maxColumns bounds a table's columns; OpenVPN has twelve.
+	maxColumns    = 64
 	titleVersion1 = "OpenVPN CLIENT LIST"
 )
 
@@ -130,7 +132,7 @@ func free(column string) bool { return column == "Common Name" || column == "Use
 // separator; ok is false when they can be divided in more than one way.
 func cut(columns, fields []string, sep string) (r record, ok bool, err error) {
 	surplus := len(fields) - len(columns)
-	if surplus < 0 || surplus > maxSurplus {
+	if surplus < 0 || surplus > maxSurplus || len(columns) > maxColumns {
 		return nil, false, fmt.Errorf("%d fields for %d columns", len(fields), len(columns))
 	}
 	where := []int{}
