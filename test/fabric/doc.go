@@ -21,4 +21,7 @@
 //   - TTL is not lowered: a VPC router is invisible to traceroute.
 //   - An open TAP keeps its namespace alive: Detach before deleting a namespace.
 //   - Hosts with their link down, or not attached, are no-host.
+//   - What a TAP's own queue drops, when this process cannot keep up (above 100,000
+//     packets/s), only the host's "ip -s link" counts.
+//   - Nothing is fragmented on the way: too big and without DF is mtu.
 package fabric

@@ -23,10 +23,15 @@ func (f *faults) loses() bool { return f.loss > 0 && rand.Float64() < f.loss }
 //	no-frag-needed  on|off      too big packets vanish without an ICMP message
 //	loss            0..100      percent of all packets that are lost
 //	latency         DURATION    every frame takes that much longer, one way
+//
+// The value off ends any of them.
 func (f *Fabric) SetFault(name, value string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	next := *f.faults.Load()
+	if value == "off" && (name == "loss" || name == "latency") {
+		value = "0"
+	}
 	switch name {
 	case "no-frag-needed":
 		switch value {

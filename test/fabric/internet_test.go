@@ -131,7 +131,7 @@ func TestLoss(t *testing.T) {
 	r := newRig(t, nil, "eni-hub", "eni-mate")
 	r.must(r.f.SetFault("loss", "100"))
 	r.refused("eni-hub", "fault-loss", "eni-hub", "10.100.0.11")
-	r.must(r.f.SetFault("loss", "0"))
+	r.must(r.f.SetFault("loss", "off"))
 	r.arrives("eni-hub", "10.100.0.11")
 	for name, value := range map[string]string{"loss": "101", "latency": "-1s", "no-frag-needed": "maybe", "rain": "on"} {
 		if err := r.f.SetFault(name, value); err == nil {
@@ -149,6 +149,6 @@ func TestLatency(t *testing.T) {
 		t.Error("an answer came before twice the latency")
 	}
 	r.arrives("eni-hub", "10.100.0.11")
-	r.must(r.f.SetFault("latency", "0"))
+	r.must(r.f.SetFault("latency", "off"))
 	r.arrives("eni-hub", "10.100.0.11")
 }
