@@ -83,7 +83,7 @@ func onHangup(ctx context.Context, d *daemon.Daemon) func() {
 				if !ok {
 					return
 				}
-				_ = d.Reload() // it has logged what is wrong; the old config stays
+				_ = d.Reread() // it has logged what is wrong; the old config stays
 			}
 		}
 	}()

@@ -12,6 +12,8 @@ import (
 	"net/http"
 
 	"golang.org/x/sys/unix"
+
+	"peerhub/hub"
 )
 
 // ErrDown means that no hubd answers on the socket.
@@ -51,6 +53,16 @@ func (c *Caller) Plan(ctx context.Context) (Plan, error) {
 // Config asks for the config in use.
 func (c *Caller) Config(ctx context.Context) (Config, error) {
 	return ask[Config](ctx, c, http.MethodGet, "config", nil)
+}
+
+// Desired asks what the last pass wanted.
+func (c *Caller) Desired(ctx context.Context) (hub.Desired, error) {
+	return ask[hub.Desired](ctx, c, http.MethodGet, "desired", nil)
+}
+
+// Reload asks hubd to read its config anew. Root and the group may.
+func (c *Caller) Reload(ctx context.Context) (Done, error) {
+	return ask[Done](ctx, c, http.MethodPost, "reload", struct{}{})
 }
 
 // Sync asks for a pass now and waits for its end. Root and the group may.

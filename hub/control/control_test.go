@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -45,6 +46,11 @@ func (d *daemon) Plan(context.Context) (Plan, error) {
 func (d *daemon) Config(context.Context) (Config, error) {
 	return Config{}, errors.New("the config is gone")
 }
+func (d *daemon) Desired(context.Context) (hub.Desired, error) { return want, nil }
+func (d *daemon) Reload(context.Context, string) (Done, error) {
+	d.note("reload")
+	return Done{Schema: Schema}, nil
+}
 func (d *daemon) Ready(context.Context) error { return d.ready }
 func (d *daemon) Sync(_ context.Context, r SyncRequest, by string) (Synced, error) {
 	d.note(fmt.Sprintf("sync %v by %s", r.AllowRemovals, by))
@@ -57,6 +63,16 @@ func (d *daemon) Pause(_ context.Context, r PauseRequest, _ string) (Paused, err
 func (d *daemon) Resume(context.Context, string) (Paused, error) {
 	d.note("resume")
 	return Paused{Schema: Schema}, nil
+}
+
+// want has every field that hubctl export reads.
+var want = hub.Desired{
+	Base: hub.Base{Egresses: []hub.Egress{{ID: "eth0", Class: 1, Address: netip.MustParseAddr("10.100.0.10"), Subnet: netip.MustParsePrefix("10.100.0.0/24")}},
+		Tunnels: []hub.Tunnel{{Name: "tun0", Origins: []netip.Prefix{netip.MustParsePrefix("172.27.240.0/22")}, ToHub: []hub.Service{{Protocol: "icmp"}}}}},
+	Spokes:  []hub.Spoke{{ID: "vpc-00000001", Name: "billing", Number: 3}},
+	Reaches: []hub.Reach{{Spoke: "vpc-00000001", Prefix: netip.MustParsePrefix("10.110.0.0/16"), Real: netip.MustParsePrefix("10.110.0.0/16"), Mark: 0x1000003}},
+	Routes: []hub.VPCRoute{{Scope: hub.Scope{Account: "222222222222", Region: "r"}, Table: "rtb-1", Destination: netip.MustParsePrefix("10.100.0.0/24"),
+		Unit: hub.Unit{Kind: hub.UnitSpoke, Spoke: "vpc-00000001"}}},
 }
 
 const group = "games" // any group that every Debian has
@@ -164,6 +180,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 					"plan":   func(c *Caller) error { _, err := c.Plan(t.Context()); return err },
 					"sync":   func(c *Caller) error { _, err := c.Sync(t.Context(), SyncRequest{}); return err },
 					"pause":  func(c *Caller) error { _, err := c.Pause(t.Context(), PauseRequest{}); return err },
+					"reload": func(c *Caller) error { _, err := c.Reload(t.Context()); return err },
 					"resume": func(c *Caller) error { _, err := c.Resume(t.Context()); return err },
 				}
 				for verb, call := range verbs {
@@ -186,7 +203,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 						t.Errorf("%s failed with %v, want a refusal", verb, err)
 					}
 				}
-				if want := map[bool]int{true: 3}[tt.writes]; len(d.asked) != want {
+				if want := map[bool]int{true: 4}[tt.writes]; len(d.asked) != want {
 					t.Errorf("hubd was told %v", d.asked)
 				}
 			})
@@ -210,6 +227,9 @@ func TestAnswers(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"sync true by root (uid 0)"}, d.asked); diff != "" {
 		t.Error(diff)
+	}
+	if got, err := c.Desired(t.Context()); err != nil || !cmp.Equal(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })) {
+		t.Errorf("desired: %+v %v", got, err)
 	}
 	for verb, want := range map[string]string{
 		"healthz": "200 ok\n", "readyz": "200 ok\n",

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"peerhub/hub"
 )
 
 // Reader answers the reading verbs.
@@ -16,7 +18,8 @@ type Reader interface {
 	Status(context.Context) (Status, error)
 	Plan(context.Context) (Plan, error)
 	Config(context.Context) (Config, error)
-	Ready(context.Context) error // nil: a pass has been made and the last one is not too long ago
+	Desired(context.Context) (hub.Desired, error) // of the last pass
+	Ready(context.Context) error                  // nil: a pass has been made and the last one is not too long ago
 }
 
 // Writer answers the writing verbs. by says who asks, for the log.
@@ -24,6 +27,8 @@ type Writer interface {
 	Sync(ctx context.Context, req SyncRequest, by string) (Synced, error)
 	Pause(ctx context.Context, req PauseRequest, by string) (Paused, error)
 	Resume(ctx context.Context, by string) (Paused, error)
+	// Reload reads the config anew, then asks AWS and makes a pass in the mode in force.
+	Reload(ctx context.Context, by string) (Done, error)
 }
 
 // Limits of what one peer may take.
@@ -82,6 +87,7 @@ func handler(r Reader, w Writer, admin func(Peer) bool) http.Handler {
 	mux.Handle("GET /v1/status", read(func(ctx context.Context) (any, error) { return r.Status(ctx) }))
 	mux.Handle("GET /v1/plan", read(func(ctx context.Context) (any, error) { return r.Plan(ctx) }))
 	mux.Handle("GET /v1/config", read(func(ctx context.Context) (any, error) { return r.Config(ctx) }))
+	mux.Handle("GET /v1/desired", read(func(ctx context.Context) (any, error) { return r.Desired(ctx) }))
 	mux.Handle("GET /v1/spokes", read(func(ctx context.Context) (any, error) {
 		s, err := r.Status(ctx)
 		return Spokes{Schema: Schema, Spokes: s.Spokes}, err
@@ -101,6 +107,7 @@ func handler(r Reader, w Writer, admin func(Peer) bool) http.Handler {
 	mux.Handle("POST /v1/sync", write(admin, w.Sync))
 	mux.Handle("POST /v1/pause", write(admin, w.Pause))
 	mux.Handle("POST /v1/resume", write(admin, func(ctx context.Context, _ struct{}, by string) (Paused, error) { return w.Resume(ctx, by) }))
+	mux.Handle("POST /v1/reload", write(admin, func(ctx context.Context, _ struct{}, by string) (Done, error) { return w.Reload(ctx, by) }))
 	return mux
 }
 

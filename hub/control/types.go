@@ -26,6 +26,7 @@ type Status struct {
 	LastChange *Changed      `json:"last_change"`
 	Sources    []Source      `json:"sources"`
 	Spokes     []Spoke       `json:"spokes"`
+	HubVPC     *Spoke        `json:"hub_vpc"` // the hub's own VPC is reachable like a spoke; null before it is known
 	Clients    []Client      `json:"clients"`
 	Problems   []hub.Problem `json:"problems"`
 	Held       []hub.Held    `json:"held"`
@@ -74,7 +75,7 @@ type Source struct {
 // Spoke is a peered VPC, or the hub's own, and how far it is reachable.
 type Spoke struct {
 	Name       string           `json:"name"`
-	Hub        bool             `json:"hub"` // the hub VPC itself
+	Number     uint16           `json:"number"` // in the marks of its packets
 	Account    hub.AccountID    `json:"account"`
 	Region     hub.Region       `json:"region"`
 	VPC        hub.SpokeID      `json:"vpc"`
@@ -182,6 +183,11 @@ type PauseRequest struct {
 type Paused struct {
 	Schema string `json:"schema"`
 	Pause  *Pause `json:"pause"`
+}
+
+// Done is the answer to a verb that has nothing else to say.
+type Done struct {
+	Schema string `json:"schema"`
 }
 
 // Setting is one value of the config in use.

@@ -50,7 +50,7 @@ func TestNewSpokeIsReachedWithinAPollAndIdlePassesWriteNothing(t *testing.T) {
 			t.Errorf("written after %v", last.Sub(began))
 		}
 		s, err := d.Status(t.Context())
-		if err != nil || s.LastChange == nil || s.LastChange.What != "+search" || len(s.Spokes) != 3 {
+		if err != nil || s.LastChange == nil || s.LastChange.What != "+search" || len(s.Spokes) != 2 {
 			t.Errorf("status: %+v, %d spokes, %v", s.LastChange, len(s.Spokes), err)
 		}
 		want := []string{
@@ -101,7 +101,7 @@ func TestBadConfigKeepsTheOldOne(t *testing.T) {
 		w.load = func() (config.Config, error) {
 			return config.Parse(config.Source{Name: "/etc/hubd/hubd.yaml", Data: []byte("version: 1\npol: 3s\nmode: off\n")})
 		}
-		if err := d.Reload(); err == nil {
+		if err := d.Reread(); err == nil {
 			t.Fatal("a bad config was taken")
 		}
 		want := []string{
@@ -118,7 +118,7 @@ func TestBadConfigKeepsTheOldOne(t *testing.T) {
 		w.load = func() (config.Config, error) {
 			return parse(t, strings.Replace(base, "10s", "2s", 1)+"mode: add\n"), nil
 		}
-		if err := d.Reload(); err != nil {
+		if err := d.Reread(); err != nil {
 			t.Fatal(err)
 		}
 		after(10 * time.Second)
@@ -216,7 +216,7 @@ func TestFirstStartBesideAWorkingVPNObserves(t *testing.T) {
 			defer stop()
 			after(time.Minute)
 			w.config = parse(t, base+"mode: sync\n")
-			if err := d.Reload(); err != nil {
+			if err := d.Reread(); err != nil {
 				t.Fatal(err)
 			}
 			after(time.Second)

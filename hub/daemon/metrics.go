@@ -91,7 +91,11 @@ func (m *metrics) write(ctx context.Context, w io.Writer) error {
 	}
 	p.add(kindGauge, "clients", "Connected VPN clients.", float64(len(s.Clients)))
 	p.add(kindGauge, "clients_lacking", "Connected clients that lack a reachable prefix.", float64(lacking))
-	for _, spoke := range s.Spokes {
+	spokes := s.Spokes
+	if s.HubVPC != nil {
+		spokes = append(spokes, *s.HubVPC)
+	}
+	for _, spoke := range spokes {
 		who := []label{{"account", string(spoke.Account)}, {"spoke", spoke.Name}}
 		p.add(kindGauge, "spoke_works", "1 when all of the way to the spoke is in place, as far as hubd may see.", truth(spoke.Works), who...)
 		if spoke.Packets == nil || spoke.Bytes == nil {

@@ -96,7 +96,7 @@ func TestFromOutside(t *testing.T) {
 		t.Fatal(err)
 	}
 	var lines []string
-	for _, sp := range s.Spokes {
+	for _, sp := range append(s.Spokes, *s.HubVPC) {
 		lines = append(lines, fmt.Sprintf("%s %v %s out=%d got=%d/%d", sp.Name, sp.Prefixes, *sp.KRoute, sp.Packets.Out, sp.ClientsGot.OK, sp.ClientsGot.Total))
 	}
 	want := []string{"billing [10.110.0.0/16] ok out=5 got=0/1", "infra [10.100.0.0/16] ok out=5 got=1/1"}
@@ -151,7 +151,7 @@ func TestFromOutside(t *testing.T) {
 	if _, err := caller.Status(t.Context()); err == nil {
 		t.Error("the socket answers after the end")
 	}
-	if w.store.last.Hub.VPC != "vpc-00000001" || len(w.store.last.Spokes) != 2 {
+	if w.store.last.Hub.VPC != "vpc-00000001" || len(w.store.last.Spokes) != 1 {
 		t.Errorf("the last report is %+v", w.store.last)
 	}
 }

@@ -128,8 +128,8 @@ func (d *Daemon) endPause() {
 	d.opts.Log.Info().Msg("pause over")
 }
 
-// Reload reads the config anew. One that cannot be used changes nothing.
-func (d *Daemon) Reload() error {
+// Reread reads the config anew. One that cannot be used changes nothing.
+func (d *Daemon) Reread() error {
 	fresh, err := d.opts.Load()
 	if err != nil {
 		d.mu.Lock()

@@ -35,7 +35,12 @@ func (d *Daemon) status(ctx context.Context) control.Status {
 	s.LastPass = passOf(*d.report)
 	s.Held = list(d.report.Held)
 	for _, sr := range d.report.Spokes {
-		s.Spokes = append(s.Spokes, spokeOf(sr, counters, countErr == nil && counters != nil, d.clients))
+		spoke := spokeOf(sr, counters, countErr == nil && counters != nil, d.clients)
+		if sr.Hub {
+			s.HubVPC = &spoke
+		} else {
+			s.Spokes = append(s.Spokes, spoke)
+		}
 	}
 	return s
 }
@@ -93,7 +98,7 @@ func sourcesOf(t hub.Topology) []control.Source {
 // spokeOf joins what a pass says of a spoke with its traffic and its clients.
 func spokeOf(r hub.SpokeReport, counters map[uint16]Counter, counted bool, cs clients) control.Spoke {
 	s := control.Spoke{
-		Name: r.Name, Hub: r.Hub, Account: r.Scope.Account, Region: r.Scope.Region, VPC: r.ID, State: r.State,
+		Name: r.Name, Number: r.Number, Account: r.Scope.Account, Region: r.Scope.Region, VPC: r.ID, State: r.State,
 		Prefixes: list(r.Prefixes), Excluded: list(r.Excluded),
 		KRoute: health(r.Planes[hub.PlaneKRoute]), Masq: health(r.Planes[hub.PlaneMasq]), Pushed: health(r.Planes[hub.PlaneVPNConf]),
 	}
@@ -156,7 +161,7 @@ func works(s control.Spoke, r hub.SpokeReport) bool {
 }
 
 func lacks(c control.Client, prefixes []netip.Prefix) bool {
-	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return slices.Contains(c.Lacks, p) })
+	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return slices.ContainsFunc(c.Lacks, p.Overlaps) })
 }
 
 // summary says what a pass changed, in a few words: "+search -billing", "3 changes"; "" for nothing.

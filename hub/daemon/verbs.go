@@ -69,6 +69,29 @@ func (d *Daemon) Sync(ctx context.Context, req control.SyncRequest, by string) (
 	}
 }
 
+// Desired answers hubctl export: what the last pass wanted.
+func (d *Daemon) Desired(context.Context) (hub.Desired, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.prev == nil {
+		return hub.Desired{}, errNotReady
+	}
+	return *d.prev, nil
+}
+
+// Reload answers hubctl add-spoke: the config anew, then everything that follows from it, in the
+// mode in force.
+func (d *Daemon) Reload(ctx context.Context, by string) (control.Done, error) {
+	d.opts.Log.Info().Str(keyBy, by).Msg("reload asked for")
+	if err := d.Reread(); err != nil {
+		return control.Done{}, err
+	}
+	if err := d.ask(ctx); err != nil && !d.known() {
+		return control.Done{}, err
+	}
+	return control.Done{Schema: control.Schema}, d.passNow(ctx)
+}
+
 // ask has a survey of everything made and waits for it.
 func (d *Daemon) ask(ctx context.Context) error {
 	if d.opts.Force != nil {
