@@ -70,17 +70,13 @@ func (l *Lab) SetFault(name, value string) error {
 	if wire == "" {
 		return l.Sim.SetFault(name, value)
 	}
-	off := value == "off"
-	if off && wire != "no-frag-needed" {
-		value = "0" // a share or a duration: none
-	}
 	if err := l.Fabric.SetFault(wire, value); err != nil {
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.faultsOn, name)
-	if !off {
+	if value != "off" {
 		l.faultsOn[name] = value
 	}
 	return nil

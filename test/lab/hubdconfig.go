@@ -43,10 +43,10 @@ func (l *Lab) writeHubdConfig() error {
 
 func (l *Lab) hubdYAML() string {
 	s := l.Spec
-	var accounts strings.Builder
+	var accounts []string
 	for _, v := range s.services() {
 		if v.Peering == PeeringActive {
-			fmt.Fprintf(&accounts, "  %q: {name: %s}\n", v.Account, v.Host)
+			accounts = append(accounts, fmt.Sprintf("%q: {name: %s}", v.Account, v.Host))
 		}
 	}
 	regions := []string{s.Region}
@@ -67,8 +67,7 @@ func (l *Lab) hubdYAML() string {
 		fmt.Sprintf("  regions: [%s]", strings.Join(regions, ", ")),
 		fmt.Sprintf("  endpoint: http://%s", s.API),
 		"  allow_insecure_endpoint: true",
-		"accounts:",
-		accounts.String(),
+		"accounts: {"+strings.Join(accounts, ", ")+"}",
 		"vpn:",
 		"  - name: people",
 		fmt.Sprintf("    interfaces: [%s]", s.Tunnel),
