@@ -50,7 +50,7 @@ func (p *Plane) Clients(ctx context.Context, servers []hub.Server) ([]Client, []
 		slices.SortStableFunc(clients, func(a, b Client) int { return strings.Compare(a.Name, b.Name) })
 		for _, c := range clients {
 			c.Server = s.Name
-			c.Lacks = v.Lacks(c, s)
+			c.Lacks = v.lackedBy(c, s)
 			if len(c.Lacks) > 0 {
 				problems = append(problems, lacking(c))
 			}
@@ -67,10 +67,10 @@ func lacking(c Client) hub.Problem {
 		Mend:   "reconnect the client"}
 }
 
-// Lacks says which routes that are pushed to clients of s the client has not got: those
+// lackedBy says which routes that are pushed to clients of s the client has not got: those
 // whose line is younger than its connection, or all when it never reads them or began to
 // after it connected. Sorted.
-func (v *view) Lacks(c Client, s hub.Server) []netip.Prefix {
+func (v *view) lackedBy(c Client, s hub.Server) []netip.Prefix {
 	if s.ClientDir == "" {
 		return nil
 	}

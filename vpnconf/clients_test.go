@@ -53,14 +53,14 @@ func TestWhoLacksWhat(t *testing.T) {
 		{"a directory nobody saw", "anna", minute(-1), hub.Server{Name: "other", ClientDir: "/elsewhere"}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := v.Lacks(Client{Name: c.client, Since: c.since}, c.server)
+			got := v.lackedBy(Client{Name: c.client, Since: c.since}, c.server)
 			if diff := cmp.Diff(c.want, got, sameAddr); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}
 	d.fallbackOK = false
-	if got := v.Lacks(Client{Name: "anna", Since: minute(30)}, include); len(got) != 2 {
+	if got := v.lackedBy(Client{Name: "anna", Since: minute(30)}, include); len(got) != 2 {
 		t.Errorf("without a DEFAULT that includes the routes nobody has them, got %v lacking", got)
 	}
 }

@@ -222,6 +222,20 @@ func (v *view) Problems(want hub.Desired) []hub.Problem {
 	return out
 }
 
+// Lacks are the units of lines that no change of ours can write.
+func (v *view) Lacks(want hub.Desired) hub.Units {
+	out := hub.Units{}
+	for path, servers := range byDir(want.Base.Servers) {
+		if d := v.dirs[path]; d != nil && d.err == nil && d.routes != somebody {
+			continue
+		}
+		for _, l := range wantLines(want, servers) {
+			out.Add(l.unit)
+		}
+	}
+	return out
+}
+
 func (d *dir) hides(name, why string) hub.Problem {
 	file := filepath.Join(d.path, name)
 	return hub.Problem{Code: hub.ClientFileHides, Subject: file, Detail: why,

@@ -254,7 +254,6 @@ func TestAHundredAndTwentyFiveRoutesArriveAlsoWithoutRoot(t *testing.T) {
 		d.Reaches = append(d.Reaches, reach(fmt.Sprint(i), fmt.Sprintf("10.%d.0.0/16", 128+i%120)))
 	}
 	d.Base.Servers[0].Aggregates = nil
-	d.Base.HubPrefix = nil
 	d.Reaches = d.Reaches[:120]
 	for i := range 5 {
 		d.Reaches = append(d.Reaches, reach(fmt.Sprint("x", i), fmt.Sprintf("192.168.%d.0/24", i)))

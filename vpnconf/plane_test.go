@@ -1,14 +1,12 @@
 package vpnconf
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,10 +35,9 @@ func prefixes(list ...string) []netip.Prefix {
 func desired(dir string) hub.Desired {
 	return hub.Desired{
 		Base: hub.Base{
-			Servers:   []hub.Server{{Name: "people", ClientDir: dir, OwnFiles: hub.OwnFilesInclude, Aggregates: prefixes("10.96.0.0/11")}},
-			HubPrefix: prefixes("10.100.0.0/16", "10.64.0.0/16"),
+			Servers: []hub.Server{{Name: "people", ClientDir: dir, OwnFiles: hub.OwnFilesInclude, Aggregates: prefixes("10.96.0.0/11")}},
 		},
-		Reaches: []hub.Reach{reach("vpc-a", "10.110.0.0/16"), reach("vpc-b", "10.200.0.0/16")},
+		Reaches: []hub.Reach{reach("vpc-h", "10.64.0.0/16"), reach("vpc-a", "10.110.0.0/16"), reach("vpc-b", "10.200.0.0/16")},
 	}
 }
 
@@ -103,14 +100,14 @@ func TestTheFilesOfAServer(t *testing.T) {
 		"add file DEFAULT server people | config " + dir + "/peerhub.routes | base",
 		"add file peerhub.routes server people | as written | base",
 		`add route 10.200.0.0/16 server people | push "route 10.200.0.0 255.255.0.0" | spoke vpc-b 10.200.0.0/16`,
-		`add route 10.64.0.0/16 server people | push "route 10.64.0.0 255.255.0.0" | base`,
+		`add route 10.64.0.0/16 server people | push "route 10.64.0.0 255.255.0.0" | spoke vpc-h 10.64.0.0/16`,
 		`add route 10.96.0.0/11 server people | push "route 10.96.0.0 255.224.0.0" | base`,
 	}, objects); diff != "" {
 		t.Errorf("changes (-want +got):\n%s", diff)
 	}
 	now = now.Add(time.Hour)
 	d.Reaches = append(d.Reaches, reach("vpc-c", "10.0.0.0/28"))
-	d.Base.HubPrefix = d.Base.HubPrefix[:1]
+	d.Reaches = d.Reaches[1:]
 	pass(t, p, d)
 	if diff := cmp.Diff(`# Written by hubd (peerhub). Do not edit: it is written anew.
 # DEFAULT includes this file; a client's own file needs this line:
@@ -152,7 +149,7 @@ func TestASecondPassWritesNothing(t *testing.T) {
 		t.Errorf("(-before +after):\n%s", diff)
 	}
 	d := desired(dir)
-	d.Reaches = d.Reaches[:1]
+	d.Reaches = d.Reaches[:2]
 	pass(t, p, d)
 	if before == stat() {
 		t.Error("control: a change is not seen")
@@ -163,12 +160,12 @@ func TestWhatIsHeldStaysAsItIs(t *testing.T) {
 	dir, now := t.TempDir(), start
 	p := newPlane(dir, &now)
 	d := desired(dir)
-	d.Reaches[1].Hold = true
+	d.Reaches[2].Hold = true
 	pass(t, p, d)
 	if strings.Contains(read(t, dir, routesName), "10.200.0.0") {
 		t.Error("a held reach was announced")
 	}
-	d.Reaches[1].Hold = false
+	d.Reaches[2].Hold = false
 	pass(t, p, d)
 	before := read(t, dir, routesName)
 	units := hub.Units{}
@@ -176,11 +173,10 @@ func TestWhatIsHeldStaysAsItIs(t *testing.T) {
 	held := desired(dir)
 	held.Reaches = nil
 	held.Base.Servers[0].Aggregates = nil
-	held.Base.HubPrefix = nil
 	if got := pass(t, p, held.Holding(units)); len(got) > 0 {
 		t.Errorf("changes while the base is held: %v", got)
 	}
-	d.Reaches[1].Hold = true
+	d.Reaches[2].Hold = true
 	d.Reaches = append(d.Reaches, reach("vpc-c", "10.201.0.0/16"))
 	pass(t, p, d)
 	after := read(t, dir, routesName)
@@ -346,54 +342,19 @@ func TestADirectoryThatIsNotThereStopsNobodyElse(t *testing.T) {
 	if len(got) != 3 || !strings.Contains(strings.Join(got, "\n"), "the client directory of a cannot be used: open "+gone+": no such file or directory") {
 		t.Errorf("problems %q", got)
 	}
+	v, err := p.Observe(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lacks := v.(hub.Lacking).Lacks(d); len(lacks) != 3 {
+		t.Errorf("lacks %v, want the three reaches", lacks)
+	}
 	if err := os.Mkdir(gone, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	pass(t, p, d)
 	if !strings.Contains(read(t, gone, routesName), "10.110.0.0") {
 		t.Error("the directory that came got nothing")
-	}
-}
-
-func TestWatchHearsOthersAndNotUs(t *testing.T) {
-	dir, now := t.TempDir(), start
-	p := newPlane(dir, &now)
-	ctx, stop := context.WithCancel(t.Context())
-	var calls atomic.Int64
-	ended := make(chan error, 1)
-	go func() { ended <- p.Watch(ctx, func() { calls.Add(1) }) }()
-	eventually(t, "Watch listens", func() bool { return p.watching.Load() == 1 })
-	pass(t, p, desired(dir))
-	write(t, dir, ".anna.swp", "x")
-	seen, err := p.Observe(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if again, _ := p.Observe(t.Context()); again != seen {
-		t.Error("the directory was read again although nothing changed")
-	}
-	// Events come in order: when this one is heard, ours have been.
-	write(t, dir, "anna", "x")
-	eventually(t, "a call", func() bool { return calls.Load() > 0 })
-	eventually(t, "anna's file is seen", func() bool { return len(problems(t, p, desired(dir))) == 1 })
-	before := calls.Load()
-	if before > 2 { // created, closed
-		t.Errorf("%d calls for one file of somebody else", before)
-	}
-	write(t, dir, routesName, header+"\n")
-	eventually(t, "a call for our file", func() bool { return calls.Load() > before })
-	eventually(t, "our file is put back", func() bool {
-		pass(t, p, desired(dir))
-		return strings.Contains(read(t, dir, routesName), "10.200.0.0")
-	})
-	before = calls.Load()
-	if err := os.RemoveAll(dir); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "a call for the directory", func() bool { return calls.Load() > before })
-	stop()
-	if err := <-ended; err != nil {
-		t.Errorf("Watch ended with %v", err)
 	}
 }
 
@@ -422,19 +383,4 @@ func run(t *testing.T, name string, args ...string) string {
 		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}
 	return string(out)
-}
-
-// eventually waits for a condition that events bring about.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.After(30 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-deadline:
-			t.Fatalf("waited in vain: %s", what)
-		case <-tick.C:
-		}
-	}
 }

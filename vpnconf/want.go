@@ -15,7 +15,8 @@ type wantedLine struct {
 }
 
 // wantLines says which prefixes the clients of servers are given: the aggregates, then
-// the reaches and hub prefixes that are not inside one. No prefix twice.
+// the reaches that are not inside one. No prefix twice. The hub VPC is a reach like any
+// other; a prefix of it that is none would only lead clients into a drop.
 func wantLines(d hub.Desired, servers []hub.Server) []wantedLine {
 	var out []wantedLine
 	base := hub.Unit{Kind: hub.UnitBase}
@@ -42,11 +43,6 @@ func wantLines(d hub.Desired, servers []hub.Server) []wantedLine {
 	for _, r := range d.Reaches {
 		if !inside(r.Prefix) {
 			add(r.Prefix, r.Unit(), r.Hold || d.Base.Hold)
-		}
-	}
-	for _, p := range d.Base.HubPrefix {
-		if !inside(p) {
-			add(p, base, d.Base.Hold)
 		}
 	}
 	return out

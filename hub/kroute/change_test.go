@@ -8,120 +8,12 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"peerhub/hub"
 )
-
-// watched runs Watch until the test ends and counts its calls.
-func watched(t *testing.T, p *Plane, changed func()) *atomic.Int64 {
-	t.Helper()
-	ctx, stop := context.WithCancel(context.Background())
-	var calls atomic.Int64
-	ended := make(chan error, 1)
-	go func() {
-		ended <- p.Watch(ctx, func() {
-			calls.Add(1)
-			if changed != nil {
-				changed()
-			}
-		})
-	}()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Errorf("Watch ended with %v", err)
-		}
-	})
-	eventually(t, "Watch listens", func() bool { return p.watching.Load() == 1 })
-	return &calls
-}
-
-func TestARecreatedTunnelGetsItsSiteRoutesBack(t *testing.T) {
-	n := hubNS(t)
-	p := n.plane()
-	d := twoWays()
-	pass(t, p, d)
-	has := func() bool { return strings.Contains(n.run("ip", "route"), "172.168.0.0/24 dev tun0 proto 104") }
-	if !has() {
-		t.Fatal("no site route to begin with")
-	}
-	poke := make(chan struct{}, 1)
-	watched(t, p, func() {
-		select {
-		case poke <- struct{}{}:
-		default:
-		}
-	})
-	n.run("ip", "tuntap", "del", "tun0", "mode", "tun")
-	if has() {
-		t.Fatal("control: the kernel kept the route of a tunnel that is gone")
-	}
-	<-poke
-	v, err := p.Observe(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := v.Plan(d); len(got) > 0 {
-		t.Errorf("a tunnel that is not there is no reason for changes: %v", got)
-	}
-	want := []hub.Problem{{Code: hub.TunnelAbsent, Subject: "tun0",
-		Detail: "there is no interface tun0; its site networks [172.168.0.0/24] have no route",
-		Mend:   "start its OpenVPN server; the routes follow by themselves"}}
-	if diff := cmp.Diff(want, v.(hub.Troubled).Problems(d)); diff != "" {
-		t.Errorf("problems (-want +got):\n%s", diff)
-	}
-	n.sh("ip tuntap add tun0 mode tun; ip link set tun0 up")
-	eventually(t, "the site route is back", func() bool {
-		select {
-		case <-poke:
-			pass(t, p, d)
-		default:
-		}
-		return has()
-	})
-	if rules := n.run("ip", "rule"); strings.Contains(rules, "detached") {
-		t.Errorf("rules are still detached:\n%s", rules)
-	}
-}
-
-func TestALinkThatWentDownAndUpGetsItsRoutesBack(t *testing.T) {
-	n := hubNS(t)
-	p := n.plane()
-	pass(t, p, twoWays())
-	calls := watched(t, p, nil)
-	n.sh("ip link set eth1 down; ip link set eth1 up")
-	eventually(t, "an event", func() bool { return calls.Load() > 0 })
-	if strings.Contains(n.run("ip", "route", "show", "table", "26742"), "10.120.0.0/16") {
-		t.Fatal("control: the kernel kept the routes")
-	}
-	if got := pass(t, p, twoWays()); len(got) != 2 {
-		t.Errorf("want the reach and the subnet put back, got %v", got)
-	}
-}
-
-// The kernel drops every route of an interface that loses its last address.
-func TestAnAddressThatGoesAndComesBringsItsRoutesBack(t *testing.T) {
-	n := hubNS(t)
-	p := n.plane()
-	pass(t, p, twoWays())
-	before := n.run("ip", "route", "show", "table", "26741")
-	calls := watched(t, p, nil)
-	n.run("ip", "addr", "del", "10.100.0.10/24", "dev", "eth0")
-	eventually(t, "an event", func() bool { return calls.Load() > 0 })
-	if before == n.run("ip", "route", "show", "table", "26741") {
-		t.Fatal("control: the kernel kept the routes")
-	}
-	pass(t, p, twoWays())
-	n.run("ip", "addr", "add", "10.100.0.10/24", "dev", "eth0")
-	pass(t, p, twoWays())
-	if diff := cmp.Diff(before, n.run("ip", "route", "show", "table", "26741")); diff != "" {
-		t.Errorf("table 26741 (-before +after):\n%s", diff)
-	}
-}
 
 // foreign is what other software has on the same host, some of it in our ranges.
 const foreign = `
@@ -203,6 +95,11 @@ func TestAForeignRouteInOurPlaceIsLeftAndTold(t *testing.T) {
 	if diff := cmp.Diff(want, v.(hub.Troubled).Problems(twoWays())); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
 	}
+	lacks := hub.Units{}
+	lacks.Add(twoWays().Reaches[0].Unit())
+	if diff := cmp.Diff(lacks, v.(hub.Lacking).Lacks(twoWays()), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		t.Errorf("lacks (-want +got):\n%s", diff)
+	}
 	n.run(strings.Fields(want[0].Mend)...)
 	n.run("ip", "route", "del", "172.168.0.0/24")
 	if got := pass(t, p, twoWays()); len(got) != 2 {
@@ -253,50 +150,6 @@ func TestASecondPassIsSilent(t *testing.T) {
 	if got := listen(); !strings.Contains(got, "10.130.0.0/16 via 10.100.0.1 dev eth0 table 26741") {
 		t.Errorf("control: the monitor did not hear a change:\n%s", got)
 	}
-}
-
-func TestOnlyForeignEventsThatMatterWakeUs(t *testing.T) {
-	n := hubNS(t)
-	p := n.plane()
-	pass(t, p, twoWays())
-	calls := watched(t, p, nil)
-	ctx := context.Background()
-	first, err := p.Observe(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := twoWays()
-	d.Reaches = append(d.Reaches, reach("vpc-c", "10.130.0.0/16", "eth0", 1))
-	pass(t, p, d)
-	n.run("ip", "route", "add", "192.0.2.0/24", "dev", "lo", "table", "77")
-	n.run("ip", "rule", "add", "pref", "100", "fwmark", "0x9", "lookup", "77")
-	again, err := p.Observe(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if first == again {
-		t.Error("our own change is not in the view")
-	}
-	if third, _ := p.Observe(ctx); third != again {
-		t.Error("the kernel was read again although nothing changed")
-	}
-	// Events come in order, so when this one is heard the earlier ones have been, too.
-	n.run("ip", "route", "del", "10.130.0.0/16", "table", "26741")
-	eventually(t, "a call", func() bool { return calls.Load() > 0 })
-	if got := calls.Load(); got != 1 {
-		t.Errorf("%d calls, want 1: for the one change that was not ours and matters", got)
-	}
-	if got := pass(t, p, d); len(got) != 1 {
-		t.Errorf("want the route put back, got %v", got)
-	}
-}
-
-func TestSysctlEventsWakeUs(t *testing.T) {
-	n := hubNS(t)
-	p := n.plane()
-	calls := watched(t, p, nil)
-	n.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
-	eventually(t, "a call", func() bool { return calls.Load() > 0 })
 }
 
 func TestTenThousandPrefixesAndOneMore(t *testing.T) {
@@ -377,5 +230,30 @@ func TestWithoutAnEgressInterfaceTheRestIsMade(t *testing.T) {
 	want := map[string]bool{"egress eth1": true, "spoke vpc-b 10.120.0.0/16": true}
 	if diff := cmp.Diff(want, units); diff != "" {
 		t.Errorf("units still lacking (-want +got):\n%s", diff)
+	}
+}
+
+func TestAnEgressOfAnUnknownSubnetGoesByTheKernelsOwnGateway(t *testing.T) {
+	n := hubNS(t)
+	p := n.plane()
+	d := twoWays()
+	for i := range d.Base.Egresses {
+		d.Base.Egresses[i].Gateway, d.Base.Egresses[i].Subnet = netip.Addr{}, netip.Prefix{}
+	}
+	pass(t, p, d)
+	if got := n.run("ip", "route", "show", "table", "26741"); !strings.Contains(got, "10.110.0.0/16 via 10.100.0.1 dev eth0") {
+		t.Errorf("not by the default route's gateway:\n%s", got)
+	}
+	v, err := p.Observe(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// eth1 has no default route, so nobody knows.
+	probs := v.(hub.Troubled).Problems(d)
+	if len(probs) != 1 || probs[0].Code != hub.NoEgress || probs[0].Subject != "eth1" {
+		t.Errorf("problems %+v", probs)
+	}
+	if lacks := v.(hub.Lacking).Lacks(d); len(lacks) != 1 || !lacks.Has(hub.Unit{Kind: hub.UnitEgress, Egress: "eth1"}) {
+		t.Errorf("lacks %v", lacks)
 	}
 }

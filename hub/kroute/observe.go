@@ -15,11 +15,13 @@ import (
 
 // Interface is a network interface as the kernel has it: the facts that tell which ENI it is.
 type Interface struct {
-	Name      string
-	Index     int
-	MAC       string         // lower case with colons, "" when there is none
-	Up        bool           // administratively
-	Addresses []netip.Prefix // with host bits, primary first, IPv4 before IPv6
+	Name  string
+	Index int
+	MAC   string // lower case with colons, "" when there is none
+	Up    bool   // administratively
+	// PointToPoint links have one other end, so routes need no gateway.
+	PointToPoint bool
+	Addresses    []netip.Prefix // with host bits, primary first, IPv4 before IPv6
 }
 
 // view is what was seen of the kernel, never changed once made. It implements hub.View
@@ -28,10 +30,14 @@ type view struct {
 	links   map[string]Interface
 	routes  list // ours
 	foreign map[routeKey]foreignRoute
-	rules   []rule // ours, sorted
+	// gateways are the next hops of default routes in main, by interface.
+	gateways map[string]netip.Addr
+	rules    []rule // ours, sorted
 	// byOthers are foreign rules in our range of priorities.
 	byOthers map[rule]bool
 	sysctls  map[string]string // path under /proc/sys -> value
+	// ipv6 is false when the kernel was booted without it. With it there is always a rule.
+	ipv6 bool
 }
 
 // foreignRoute is somebody else's route in main or in one of our tables.
@@ -46,7 +52,8 @@ func (c *conn) read(in namespace) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &view{links: make(map[string]Interface, len(links)), foreign: map[routeKey]foreignRoute{}, byOthers: map[rule]bool{}}
+	v := &view{links: make(map[string]Interface, len(links)), foreign: map[routeKey]foreignRoute{},
+		gateways: map[string]netip.Addr{}, byOthers: map[rule]bool{}}
 	names := make(map[uint32]string, len(links))
 	for _, l := range links {
 		v.links[l.Name] = l
@@ -68,6 +75,7 @@ func (c *conn) read(in namespace) (*view, error) {
 		}
 		for _, m := range msgs {
 			if familyOf(m) == fam {
+				v.ipv6 = v.ipv6 || fam == unix.AF_INET6
 				v.addRule(m)
 			}
 		}
@@ -93,7 +101,8 @@ func (c *conn) interfaces() ([]Interface, error) {
 	for _, l := range links {
 		a := l.Attrs()
 		at[a.Index] = len(out)
-		out = append(out, Interface{Name: a.Name, Index: a.Index, MAC: a.HardwareAddr.String(), Up: a.Flags&net.FlagUp != 0})
+		out = append(out, Interface{Name: a.Name, Index: a.Index, MAC: a.HardwareAddr.String(), Up: a.Flags&net.FlagUp != 0,
+			PointToPoint: a.Flags&net.FlagPointToPoint != 0})
 	}
 	for _, a := range addrs {
 		ip, ok := netip.AddrFromSlice(a.IP)
@@ -122,6 +131,9 @@ func (v *view) addRoute(mine []route, m []byte, names map[uint32]string) []route
 		// The first of a key is the one the kernel uses.
 		if _, known := v.foreign[r.routeKey]; !known {
 			v.foreign[r.routeKey] = foreignRoute{r, proto}
+		}
+		if r.Dst == default4 && r.Table == mainTable && !v.gateways[r.Dev].IsValid() {
+			v.gateways[r.Dev] = r.Via
 		}
 	}
 	return mine

@@ -2,6 +2,8 @@ package kroute
 
 import (
 	"fmt"
+	"iter"
+	"slices"
 
 	"peerhub/hub"
 )
@@ -9,6 +11,7 @@ import (
 // Plan says which changes lead to d. What is equal is passed over before any text is
 // made of it: with ten thousand prefixes and one change that is the cost of the pass.
 func (v *view) Plan(d hub.Desired) []hub.Change {
+	d = v.completed(d)
 	want, have := v.routeObjects(d)
 	w, h := v.ruleObjects(d)
 	want, have = append(want, w...), append(have, h...)
@@ -17,6 +20,18 @@ func (v *view) Plan(d hub.Desired) []hub.Change {
 		want, have = append(want, w...), append(have, h...)
 	}
 	return hub.Diff(want, have)
+}
+
+// completed gives egresses without a known gateway the one the kernel itself uses: its
+// default route by that interface.
+func (v *view) completed(d hub.Desired) hub.Desired {
+	for i, e := range d.Base.Egresses {
+		if via := v.gateways[string(e.ID)]; !e.Gateway.IsValid() && via.IsValid() {
+			d.Base.Egresses = slices.Clone(d.Base.Egresses)
+			d.Base.Egresses[i].Gateway = via
+		}
+	}
+	return d
 }
 
 // routeObjects are the routes that differ.
@@ -62,16 +77,10 @@ func (v *view) held(r route) bool {
 	if _, taken := v.foreign[r.routeKey]; taken {
 		return true
 	}
-	if r.Dst.Addr().Is6() && !v.hasIPv6() {
+	if r.Dst.Addr().Is6() && !v.ipv6 {
 		return true
 	}
 	return r.Table == mainTable && !v.links[r.Dev].Up
-}
-
-// hasIPv6 reports whether the kernel has IPv6 at all (it can be booted without).
-func (v *view) hasIPv6() bool {
-	_, ok := v.sysctls[conf6("all", "forwarding")]
-	return ok
 }
 
 // unitOf is what a route belonged to that is no longer wanted, as far as it shows.
@@ -96,7 +105,7 @@ func (v *view) ruleObjects(d hub.Desired) (want, have []hub.Object) {
 		units[table(e.Class)] = hub.Unit{Kind: hub.UnitEgress, Egress: e.ID}
 	}
 	for _, w := range wantRules(d) {
-		if v.byOthers[w.it] || w.it.V6 && !v.hasIPv6() {
+		if v.byOthers[w.it] || w.it.V6 && !v.ipv6 {
 			continue
 		}
 		want = append(want, hub.Object{Key: w.it.object(), Unit: w.belongs(), Hold: w.hold})
@@ -113,6 +122,7 @@ func (v *view) ruleObjects(d hub.Desired) (want, have []hub.Object) {
 
 // Problems says why something of d cannot work on this host.
 func (v *view) Problems(d hub.Desired) []hub.Problem {
+	d = v.completed(d)
 	var out []hub.Problem
 	for _, t := range d.Base.Tunnels {
 		if l, ok := v.links[t.Name]; len(t.Sites) > 0 && !l.Up {
@@ -132,6 +142,10 @@ func (v *view) Problems(d hub.Desired) []hub.Problem {
 		} else if !l.Up {
 			out = append(out, hub.Problem{Code: hub.NoEgress, Subject: string(e.ID),
 				Detail: "interface " + string(e.ID) + " is down", Mend: "ip link set " + string(e.ID) + " up"})
+		} else if v.gatewayUnknown(e) {
+			out = append(out, hub.Problem{Code: hub.NoEgress, Subject: string(e.ID),
+				Detail: "neither the subnet of " + string(e.ID) + " nor a default route tells its gateway",
+				Mend:   "let hubd see the subnet (ec2:DescribeSubnets), or add a default route by " + string(e.ID)})
 		}
 	}
 	for _, n := range v.needs(d) {
@@ -142,17 +156,52 @@ func (v *view) Problems(d hub.Desired) []hub.Problem {
 	return append(out, v.conflicts(d)...)
 }
 
+// gatewayUnknown reports whether routes by the egress would ask the link for every
+// address, which no VPC answers.
+func (v *view) gatewayUnknown(e hub.Egress) bool {
+	return !e.Gateway.IsValid() && !v.links[string(e.ID)].PointToPoint
+}
+
+// Lacks are the units that no change of ours can mend: foreign routes have their places,
+// or nobody knows the gateway.
+func (v *view) Lacks(d hub.Desired) hub.Units {
+	d = v.completed(d)
+	out := hub.Units{}
+	for w := range v.taken(d) {
+		out.Add(w.belongs())
+	}
+	for _, e := range d.Base.Egresses {
+		if v.gatewayUnknown(e) {
+			out.Add(hub.Unit{Kind: hub.UnitEgress, Egress: e.ID})
+		}
+	}
+	return out
+}
+
+// taken yields the wanted routes whose places foreign ones have that lead elsewhere.
+func (v *view) taken(d hub.Desired) iter.Seq2[*wanted[route], foreignRoute] {
+	return func(yield func(*wanted[route], foreignRoute) bool) {
+		tables := map[uint32]bool{}
+		for k := range v.foreign {
+			tables[k.Table] = true
+		}
+		for w := range wantRoutes(d) {
+			if !tables[w.it.Table] {
+				continue // nearly always: nobody else writes into our tables
+			}
+			f, there := v.foreign[w.it.routeKey]
+			same := f.Kind == w.it.Kind && f.Dev == w.it.Dev && (f.Via == w.it.Via || w.it.Table == mainTable)
+			if there && !same && !yield(w, f) {
+				return
+			}
+		}
+	}
+}
+
 // conflicts are foreign routes that stand where ours belong and lead elsewhere.
 func (v *view) conflicts(d hub.Desired) []hub.Problem {
 	var out []hub.Problem
-	if len(v.foreign) == 0 {
-		return nil
-	}
-	for w := range wantRoutes(d) {
-		f, taken := v.foreign[w.it.routeKey]
-		if !taken || f.Kind == w.it.Kind && f.Dev == w.it.Dev && (f.Via == w.it.Via || w.it.Table == mainTable) {
-			continue
-		}
+	for w, f := range v.taken(d) {
 		out = append(out, hub.Problem{Code: hub.PlaneFailed, Subject: w.it.object(),
 			Detail: fmt.Sprintf("a route that is not ours (protocol %d) has this place: %s; wanted: %s", f.proto, f.detail(), w.it.detail()),
 			Mend:   fmt.Sprintf("ip route del %s table %s proto %d", dstText(f.Dst), tableText(f.Table), f.proto)})
