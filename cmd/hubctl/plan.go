@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"peerhub/hub"
+	"peerhub/hub/control"
+)
+
+func planCommand(a *app) *cobra.Command {
+	return a.reading(&cobra.Command{
+		Use:   "plan",
+		Short: "Say what a sync would change now; exit 2 when it would",
+		Long: `Say what a sync would change now, in the words of the tools a person would check with.
+Nothing is changed. Flows of connected clients that would end are named.
+Exit code 2 when there are changes, 0 when there is none.`,
+		Example: "  hubctl plan\n  hubctl plan -o json | jq '.changes | length'",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := a.limited(cmd.Context())
+			defer cancel()
+			p, err := a.caller().Plan(ctx)
+			if err != nil {
+				return err
+			}
+			if a.format == "json" {
+				err = a.printJSON(p)
+			} else {
+				a.showPlan(p)
+			}
+			if err == nil && len(p.Changes) > 0 {
+				return errNo
+			}
+			return err
+		},
+	})
+}
+
+func (a *app) showPlan(p control.Plan) {
+	a.changes(p.Changes)
+	a.cuts(p.Cuts)
+	a.problems(p.Problems)
+	a.held(p.Held)
+	if len(p.Changes) == 0 {
+		fmt.Fprintln(a.out, "nothing to change")
+		return
+	}
+	n := map[hub.Verb]int{}
+	for _, c := range p.Changes {
+		n[c.Verb]++
+	}
+	fmt.Fprintf(a.out, "\n%d to add, %d to replace, %d to remove; mode %s\n", n[hub.VerbAdd], n[hub.VerbReplace], n[hub.VerbRemove], p.Mode)
+}
+
+func (a *app) changes(list []control.Change) {
+	for _, c := range list {
+		sign := map[hub.Verb]string{hub.VerbAdd: "+", hub.VerbRemove: a.paint(red, "-"), hub.VerbReplace: "~"}[c.Verb]
+		spoke := ""
+		if c.Spoke != nil {
+			spoke = "  (" + *c.Spoke + ")"
+		}
+		wrap(a.out, fmt.Sprintf("%s %-8s ", sign, c.Plane), "             ", c.Object+"  "+c.Detail+spoke)
+	}
+}
+
+func (a *app) cuts(list []control.Cut) {
+	if len(list) == 0 {
+		return
+	}
+	fmt.Fprintf(a.out, "\n%s\n", a.paint(bold, "LIVE FLOWS THAT WOULD END"))
+	for _, c := range list {
+		wrap(a.out, "  ", "    ", fmt.Sprintf("%s  %s %s -> %s: %s", c.Client, c.Protocol, c.Source, c.Target, c.Reason))
+	}
+}
