@@ -200,7 +200,7 @@ func TestAnAnswerThatCannotBeTrueIsNoAnswer(t *testing.T) {
 	t.Parallel()
 	const table = "<item><routeTableId>rtb-0a000001</routeTableId><vpcId>" + hubVPC + "</vpcId><associationSet><item><main>true</main></item></associationSet></item>"
 	vpc := func(id, owner string) string {
-		return "<vpcSet><item><vpcId>" + id + "</vpcId><ownerId>" + owner + "</ownerId><cidrBlock>10.100.0.0/16</cidrBlock></item></vpcSet>"
+		return "<vpcSet><item><vpcId>" + ownVPC + "</vpcId></item><item><vpcId>" + id + "</vpcId><ownerId>" + owner + "</ownerId></item></vpcSet>"
 	}
 	for _, tc := range []struct{ name, action, set string }{
 		{"no VPC", "DescribeVpcs", "<vpcSet/>"},

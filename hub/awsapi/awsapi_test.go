@@ -133,7 +133,7 @@ func TestOnlyRealAnswersPass(t *testing.T) {
 				return
 			}
 			w.Header().Set("Location", "/else")
-			w.WriteHeader(http.StatusTemporaryRedirect)
+			w.WriteHeader(http.StatusFound)
 		}, any: true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

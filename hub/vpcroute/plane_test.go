@@ -195,6 +195,7 @@ func TestARouteOfOursThatSomebodyLedElsewhereIsNotOursAnyMore(t *testing.T) {
 	if !has(rep, hub.RouteConflict) {
 		t.Errorf("problems %v", rep.Problems)
 	}
+	w.expect("ledger", w.ledger.lines()[:1], []string{hubTable + " 10.120.0.0/16 " + farPeering + " hub"})
 	w.deletePeering(svcPeering) // not even now is it deleted
 	w.pass()
 	w.expect("hub", w.routes(hubAccount, tokyo, hubTable), []string{"10.110.0.0/16 tgw-0a000001", wantHub[1]})
@@ -279,12 +280,13 @@ func TestADeniedWriteStopsNobodyElse(t *testing.T) {
 
 func TestAFullTableStopsOnlyItself(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, ec2sim.Options{Quotas: ec2sim.Quotas{RoutesPerTable: 3}})
+	w := newWorld(t, ec2sim.Options{Quotas: ec2sim.Quotas{RoutesPerTable: 4}})
 	must(t)(w.AddGateway(ec2sim.GatewaySpec{ID: "igw-0a000001", VPC: hubVPC}))
 	w.add(hubTable, "0.0.0.0/0", "igw-0a000001")
 	w.add(hubTable, "192.168.0.0/24", "igw-0a000001")
+	w.add(hubTable, "192.168.1.0/24", "igw-0a000001")
 	rep := w.pass()
-	if got := w.routes(hubAccount, tokyo, hubTable); len(got) != 3 {
+	if got := w.routes(hubAccount, tokyo, hubTable); len(got) != 4 {
 		t.Errorf("hub: %v", got)
 	}
 	w.expect("control: svc", w.routes(svcAccount, tokyo, svcTable), wantSvc)
@@ -293,7 +295,13 @@ func TestAFullTableStopsOnlyItself(t *testing.T) {
 	n := len(w.Log())
 	w.pass()
 	w.expect("tried again at once", w.mutations(n), nil)
+	w.vpc("vpc-0a00000c", svcAccount, tokyo, "rtb-0a00000c", "10.140.0.0/16")
+	must(t)(w.AddPeering(ec2sim.PeeringSpec{Requester: hubVPC, Accepter: "vpc-0a00000c"}))
+	n = len(w.Log())
+	w.pass()
+	w.expect("calls for a further spoke", w.mutations(n), []string{hubAccount + " CreateTags", svcAccount + " CreateRoute 10.100.0.0/24"})
 	w.deleteRoute(hubAccount, tokyo, hubTable, "192.168.0.0/24")
+	w.deleteRoute(hubAccount, tokyo, hubTable, "192.168.1.0/24")
 	w.offset += 11 * time.Minute
 	w.expect("problems when there is room", codes(w.pass()), nil)
 }
@@ -411,6 +419,11 @@ func TestWithoutALedgerNothingIsMade(t *testing.T) {
 	}
 }
 
+func exists(rw http.ResponseWriter) {
+	rw.WriteHeader(http.StatusBadRequest)
+	fmt.Fprint(rw, "<Response><Errors><Error><Code>RouteAlreadyExists</Code><Message>m</Message></Error></Errors><RequestID>r</RequestID></Response>")
+}
+
 // The answer to CreateRoute is lost: the retry hears that the route exists, and it is ours.
 func TestALostAnswer(t *testing.T) {
 	t.Parallel()
@@ -422,9 +435,13 @@ func TestALostAnswer(t *testing.T) {
 			return
 		}
 		r.Body = io.NopCloser(strings.NewReader(string(body)))
-		if strings.Contains(string(body), "Action=CreateRoute&") && strings.Contains(string(body), svcTable) && lost.CompareAndSwap(false, true) {
-			api.ServeHTTP(httptest.NewRecorder(), r)
-			panic(http.ErrAbortHandler)
+		if strings.Contains(string(body), "Action=CreateRoute&") && strings.Contains(string(body), svcTable) {
+			if lost.CompareAndSwap(false, true) {
+				api.ServeHTTP(httptest.NewRecorder(), r)
+				panic(http.ErrAbortHandler)
+			}
+			exists(rw)
+			return
 		}
 		api.ServeHTTP(rw, r)
 	}
@@ -462,8 +479,7 @@ func TestARaceForADestination(t *testing.T) {
 					return
 				}
 				if strings.Contains(string(body), "Action=CreateRoute&") && strings.Contains(string(body), "10.110.0.0") {
-					rw.WriteHeader(http.StatusBadRequest)
-					fmt.Fprint(rw, "<Response><Errors><Error><Code>RouteAlreadyExists</Code><Message>m</Message></Error></Errors><RequestID>r</RequestID></Response>")
+					exists(rw)
 					return
 				}
 				r.Body = io.NopCloser(strings.NewReader(string(body)))
@@ -498,6 +514,73 @@ func TestAFrozenSourceIsLeftAlone(t *testing.T) {
 	w.offset += time.Minute
 	w.pass()
 	w.expect("control: when it answers again", w.routes(farAccount, oregon, farTable), nil)
+}
+
+func TestNothingIsAddedToAFrozenSource(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ec2sim.Options{})
+	w.pass()
+	w.fault(ec2sim.FaultDeny, "DescribeRouteTables@"+farAccount)
+	w.policy.ReturnRoute = hub.ReturnVPC
+	w.pass()
+	w.expect("control: svc", w.routes(svcAccount, tokyo, svcTable), []string{"10.100.0.0/16 " + svcPeering})
+	w.fault(ec2sim.FaultDeny, "off")
+	w.expect("far", w.routes(farAccount, oregon, farTable), wantFar)
+	w.offset += time.Minute
+	w.pass()
+	w.expect("far when it answers again", w.routes(farAccount, oregon, farTable), []string{"10.100.0.0/16 " + farPeering})
+}
+
+// Records of routes that are not there: AWS has the last word on intents, and of what
+// was confirmed only the record goes.
+func TestRecordsWithoutRoutes(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name      string
+		table     hub.TableID
+		confirmed bool
+		calls     []string
+	}{
+		{"an intent", svcTable, false, []string{svcAccount + " DeleteRoute 10.199.0.0/24 InvalidRoute.NotFound"}},
+		{"an intent in a table that is gone", "rtb-0a0000ff", false, []string{svcAccount + " DeleteRoute 10.199.0.0/24 InvalidRouteTableID.NotFound"}},
+		{"a route that somebody deleted", svcTable, true, nil},
+		{"a table that is gone", "rtb-0a0000ff", true, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, ec2sim.Options{})
+			w.pass()
+			before := w.ledger.lines()
+			w.ledger.entries = append(w.ledger.entries, hub.LedgerEntry{
+				LedgerKey: hub.LedgerKey{Table: tc.table, Destination: prefix("10.199.0.0/24"), Peering: svcPeering},
+				Scope:     hub.Scope{Account: svcAccount, Region: tokyo}, Spoke: svcVPC, Side: hub.SideSpoke, Confirmed: tc.confirmed})
+			w.start(nil)
+			n := len(w.Log())
+			rep := w.pass()
+			w.expect("calls", w.mutations(n), tc.calls)
+			w.expect("ledger", w.ledger.lines(), before)
+			if rep.Pending() != 0 || len(rep.Problems) > 0 {
+				t.Errorf("pending %v, problems %v", rep.Planes[0].Pending, rep.Problems)
+			}
+		})
+	}
+}
+
+// A route of ours that somebody led to another peering of the hub stays: it is not ours
+// to delete, though a lagging replica may show the like after a replacement of our own.
+func TestARouteLedToAnotherPeeringIsNotDeleted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ec2sim.Options{})
+	for range 3 {
+		w.pass()
+	}
+	dest, table, pcx := "10.110.0.0/16", hubTable, farPeering
+	if _, err := w.client(hubAccount, tokyo).ReplaceRoute(t.Context(), &ec2.ReplaceRouteInput{RouteTableId: &table, DestinationCidrBlock: &dest, VpcPeeringConnectionId: &pcx}); err != nil {
+		t.Fatal(err)
+	}
+	w.policy.Accounts = map[hub.AccountID]hub.Account{svcAccount: {Exclude: []netip.Prefix{prefix(dest)}}}
+	w.pass()
+	w.expect("hub", w.routes(hubAccount, tokyo, hubTable), []string{dest + " " + farPeering, wantHub[1]})
 }
 
 func TestALostLedgerIsRecoveredFromTags(t *testing.T) {
