@@ -66,7 +66,9 @@ func (s *Sim) APIHandler() http.Handler {
 		for _, f := range tell {
 			f(rec)
 		}
-		a.write(w, r)
+		if pause(r.Context(), s.delays.Answer) {
+			a.write(w, r)
+		}
 	})
 }
 

@@ -1,8 +1,11 @@
 package ec2sim_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"sync"
@@ -66,6 +69,7 @@ func newLab(t *testing.T, o ec2sim.Options) *lab {
 	t.Helper()
 	c := &clock{now: time.Now()}
 	o.Clock = c.Now
+	o.Delays.Answer = ec2sim.Immediate
 	l := &lab{Sim: ec2sim.New(o), t: t, clock: c, keys: map[string][2]string{}}
 	t.Cleanup(l.Close)
 	srv := httptest.NewServer(l.APIHandler())
@@ -107,8 +111,23 @@ func (l *lab) config(account, region string) aws.Config {
 	return aws.Config{
 		Region: region, BaseEndpoint: aws.String(l.url),
 		Credentials:      credentials.NewStaticCredentialsProvider(k[0], k[1], ""),
-		RetryMaxAttempts: 1,
+		RetryMaxAttempts: 1, HTTPClient: &http.Client{Transport: inMemory{}},
 	}
+}
+
+// inMemory is the default transport, with the request's body in memory. The SDK's own body fails
+// the connection (smithy-go 1.28.8: WriteTo returns io.EOF) when the answer comes before net/http
+// has seen that the body is over, as it does on loopback; the SDK's retries, off here, would hide it.
+type inMemory struct{}
+
+func (inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	r = r.Clone(r.Context())
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return http.DefaultTransport.RoundTrip(r)
 }
 
 func (l *lab) ec2(account string) *ec2.Client { return ec2.NewFromConfig(l.config(account, tokyo)) }

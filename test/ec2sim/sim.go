@@ -28,6 +28,7 @@ type Delays struct {
 	ShortVisible time.Duration // terminal peering, the side that ended it; terminated instance; 2 h
 	LongVisible  time.Duration // terminal peering, the other side; 48 h
 	ReadLag      time.Duration // what Describe shows is this old; 0
+	Answer       time.Duration // how long an answer takes at least, of the real clock; 2 ms, AWS's take tens
 }
 
 // Quotas are AWS's limits. Zero is AWS's default.
@@ -211,6 +212,7 @@ func (d Delays) withDefaults() Delays {
 	d.Expiry = orElse(d.Expiry, 7*24*time.Hour)
 	d.ShortVisible = orElse(d.ShortVisible, 2*time.Hour)
 	d.LongVisible = orElse(d.LongVisible, 48*time.Hour)
+	d.Answer = orElse(d.Answer, 2*time.Millisecond)
 	return d
 }
 
