@@ -76,7 +76,7 @@ func (a *app) followDrops(ctx context.Context, client *lab.Client, list []lab.Dr
 		}
 		var err error
 		if list, err = client.Drops(ctx); err != nil {
-			return err
+			return unlessInterrupted(ctx, err)
 		}
 	}
 }
@@ -91,6 +91,14 @@ func wait(ctx context.Context) bool {
 	case <-t.C:
 		return true
 	}
+}
+
+// unlessInterrupted forgives what failed because a person has seen enough.
+func unlessInterrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 func (a *app) log() *cobra.Command {
@@ -123,7 +131,7 @@ func (a *app) log() *cobra.Command {
 					return nil
 				}
 				if list, err = client.Requests(c.Context(), n); err != nil {
-					return err
+					return unlessInterrupted(c.Context(), err)
 				}
 			}
 		},
