@@ -3,6 +3,7 @@ package main
 // bars lists the measurements in the order of the design's table.
 func bars() []bar {
 	return []bar{
+		{"arrival", arrival},
 		{"latency", latency},
 		{"change", oneChange},
 		{"idle", idle},
