@@ -113,3 +113,32 @@ func TestDocumentationListsEveryRuleAndItsTest(t *testing.T) {
 		}
 	}
 }
+
+// TestPackageUsesTheStandardLibraryOnly: a path whose first element has a dot, or
+// that is ours, is of a module.
+func TestPackageUsesTheStandardLibraryOnly(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	checked := 0
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range f.Imports {
+			checked++
+			first, _, _ := strings.Cut(strings.Trim(i.Path.Value, `"`), "/")
+			if strings.Contains(first, ".") || first == "peerhub" {
+				t.Errorf("%s imports %s", name, i.Path.Value)
+			}
+		}
+	}
+	if checked == 0 {
+		t.Error("no import was looked at")
+	}
+}

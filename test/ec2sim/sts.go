@@ -7,9 +7,9 @@ import (
 )
 
 var stsActions = map[string]action{
-	"GetCallerIdentity": {do: (*call).getCallerIdentity, schema: stsSchema(""), class: classRead},
+	"GetCallerIdentity": {do: (*call).getCallerIdentity, schema: stsSchema("")},
 	"AssumeRole": {
-		do: (*call).assumeRole, class: classRead,
+		do: (*call).assumeRole,
 		schema: stsSchema("RoleArn! RoleSessionName! DurationSeconds:int ExternalId"),
 	},
 }
