@@ -9,7 +9,7 @@ import (
 var stsActions = map[string]action{
 	"GetCallerIdentity": {do: (*call).getCallerIdentity, schema: stsSchema("")},
 	"AssumeRole": {
-		do: (*call).assumeRole,
+		do:     (*call).assumeRole,
 		schema: stsSchema("RoleArn! RoleSessionName! DurationSeconds:int ExternalId"),
 	},
 }
