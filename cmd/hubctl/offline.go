@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"peerhub/hub"
@@ -81,22 +82,28 @@ func readKernel(ctx context.Context) kernel {
 		return note(err.Error())
 	}
 	defer m.Close()
-	routes, err := ours(ctx, r)
+	routes, err := ours(ctx, r, "")
 	if err != nil {
 		return note(err.Error())
 	}
-	elements, err := ours(ctx, m)
+	elements, err := ours(ctx, m, "element ")
 	if err != nil {
 		return note(err.Error())
 	}
 	return kernel{Routes: &routes, Elements: &elements}
 }
 
-// ours counts what a plane has of hubd's: what it would remove if nothing were wanted.
-func ours(ctx context.Context, p hub.Plane) (int, error) {
+// ours counts what a plane has of hubd's, of a kind: what it would remove if nothing were wanted.
+func ours(ctx context.Context, p hub.Plane, kind string) (int, error) {
 	view, err := p.Observe(ctx)
 	if err != nil {
 		return 0, err
 	}
-	return len(hub.Removals(view.Plan(hub.Desired{}))), nil
+	n := 0
+	for _, c := range hub.Removals(view.Plan(hub.Desired{})) {
+		if strings.HasPrefix(c.Object, kind) {
+			n++
+		}
+	}
+	return n, nil
 }

@@ -19,7 +19,7 @@ changes are pending, a check fails, something is left over; 64 wrong usage`,
 		Example: `  hubctl status                  how everything stands
   hubctl plan                    what a pass would change now
   hubctl add-spoke --account 444444444444 --vpc vpc-0abc1234 --name search --wait`,
-		SilenceErrors: true, SilenceUsage: true,
+		SilenceErrors: true, SilenceUsage: true, SuggestionsMinimumDistance: 2,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

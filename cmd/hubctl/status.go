@@ -145,11 +145,13 @@ func (a *app) headline(s control.Status) {
 	}
 	fmt.Fprintf(a.out, "%d of %s work. %s. %s and %s connected.\n", works, plural(len(s.Spokes), "spoke"), plural(len(s.Problems), "problem"), crowd, plural(offices, "office"))
 	fmt.Fprintln(a.out, lastPass(s))
-	for _, note := range []*string{s.ModeNote, s.ConfigNote} {
-		if note != nil {
-			for line := range strings.Lines(*note) {
-				wrap(a.out, a.paint(yellow, "NOTE")+"  ", "      ", line)
-			}
+	if s.ModeNote != nil {
+		wrap(a.out, a.paint(yellow, "NOTE")+"  ", "      ", *s.ModeNote)
+	}
+	if s.ConfigNote != nil {
+		wrap(a.out, a.paint(yellow, "NOTE")+"  ", "      ", "the config on disk has mistakes and is not in force:")
+		for line := range strings.Lines(*s.ConfigNote) {
+			wrap(a.out, "      ", "        ", line)
 		}
 	}
 	if s.Paused != nil {

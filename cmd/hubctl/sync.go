@@ -10,10 +10,6 @@ import (
 	"peerhub/hub/control"
 )
 
-// ofOthers are problems that a sync can do nothing about and that touch no spoke that is there:
-// they do not make it a failure.
-var ofOthers = []hub.Code{hub.PeeringNotActive, hub.PeeringEnded, hub.NotListed, hub.OtherSide}
-
 func syncCommand(a *app) *cobra.Command {
 	var req control.SyncRequest
 	var yes bool
@@ -69,7 +65,7 @@ func (a *app) showSynced(s control.Synced) error {
 		a.held(s.Held)
 		fmt.Fprintf(a.out, "%s made in %d ms, %d left, %s\n", plural(len(s.Changes), "change"), s.Pass.TookMS, len(s.Pending), plural(len(s.Problems), "problem"))
 	}
-	if len(s.Pending) > 0 || slices.ContainsFunc(s.Problems, func(p hub.Problem) bool { return !slices.Contains(ofOthers, p.Code) }) {
+	if len(s.Pending) > 0 || slices.ContainsFunc(s.Problems, func(p hub.Problem) bool { return !control.OfOthers(p.Code) }) {
 		return errNo
 	}
 	return nil

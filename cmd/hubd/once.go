@@ -12,6 +12,7 @@ import (
 
 	"peerhub/hub"
 	"peerhub/hub/config"
+	"peerhub/hub/control"
 	"peerhub/hub/daemon"
 	"peerhub/hub/kroute"
 	"peerhub/hub/state"
@@ -38,7 +39,7 @@ func once(ctx context.Context, c config.Config, dryRun bool, stdout, stderr io.W
 		return exitFailed, err
 	}
 	printReport(rep, stdout, stderr)
-	if rep.Pending() > 0 || !dryRun && len(rep.Problems) > 0 {
+	if rep.Pending() > 0 || !dryRun && slices.ContainsFunc(rep.Problems, func(p hub.Problem) bool { return !control.OfOthers(p.Code) }) {
 		return exitNo, nil
 	}
 	return exitDone, nil
@@ -121,7 +122,10 @@ func cleanup(ctx context.Context, c config.Config, dryRun bool, stdout, stderr i
 		complain(stderr, err)
 		code = exitFailed
 	}
-	if code == exitDone {
+	if code == exitDone { // the next start is a first one again
+		if err := p.state.SaveDesired(ctx, hub.Desired{}); err != nil {
+			return exitFailed, err
+		}
 		if err := os.Remove(notesIn(c.State).path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return exitFailed, err
 		}

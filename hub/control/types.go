@@ -174,6 +174,16 @@ type Synced struct {
 	Held     []hub.Held    `json:"held"`
 }
 
+// OfOthers reports whether a problem of this code is somebody else's to end and touches no spoke
+// that is there: it does not make a sync a failure.
+func OfOthers(c hub.Code) bool {
+	switch c {
+	case hub.PeeringNotActive, hub.PeeringEnded, hub.NotListed, hub.OtherSide:
+		return true
+	}
+	return false
+}
+
 // PauseRequest asks that nothing be written for a while.
 type PauseRequest struct {
 	Seconds float64 `json:"seconds"` // 0: until resumed

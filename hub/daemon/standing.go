@@ -33,8 +33,8 @@ func (d *Daemon) loadCareful(ctx context.Context) error {
 		return nil
 	case note != "" && note != mode:
 		return d.opts.Notes.SetNote(noteAdopt, adopted) // the operator set another mode
-	case note == "" && (d.prev != nil || d.opts.Occupied == nil):
-		return nil // an earlier hubd was here before this rule, or nobody can tell
+	case note == "" && (d.opts.Occupied == nil || d.prev != nil && len(d.prev.Reaches) > 0):
+		return nil // nobody can tell, or an earlier hubd worked here and its notes are lost
 	}
 	if note != "" {
 		d.careful = "not adopted yet: hubctl plan says what would change, hubctl sync does it"

@@ -190,6 +190,9 @@ func summary(r hub.Report) string {
 		words = append(words, map[hub.Verb]string{hub.VerbAdd: "+", hub.VerbRemove: "-", hub.VerbReplace: "~"}[verb]+name)
 	}
 	if len(words) == 0 || len(words) > 4 {
+		if r.Changes() == 1 {
+			return "1 change"
+		}
 		return fmt.Sprintf("%d changes", r.Changes())
 	}
 	slices.Sort(words)
