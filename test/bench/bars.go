@@ -7,6 +7,7 @@ func bars() []bar {
 		{"latency", latency},
 		{"change", oneChange},
 		{"idle", idle},
+		{"quiet", quiet},
 		{"sync", fullSync},
 		{"packet", perPacket},
 		{"binary", binarySize},

@@ -164,7 +164,7 @@ func idle(ctx context.Context, sabotage bool) ([]Result, error) {
 			}
 			go func() { _ = p.Watch(watch, func() {}) }()
 		}
-		writes, err := r.countWrites(ctx, func() error {
+		writes, err := countWrites(ctx, r.hub, func() error {
 			for range 200 {
 				start := cpu()
 				for _, p := range planes {

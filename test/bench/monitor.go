@@ -22,9 +22,9 @@ type monitor struct {
 	more  chan struct{}
 }
 
-// countWrites counts the lines that `nft monitor` and `ip monitor` print in the hub while f
-// runs. A mark of our own before and after shows that they listen.
-func (r *rig) countWrites(ctx context.Context, f func() error) (int, error) {
+// countWrites counts the lines that `nft monitor` and `ip monitor` print in a namespace
+// while f runs. A mark of our own before and after shows that they listen.
+func countWrites(ctx context.Context, ns string, f func() error) (int, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	monitors := []*monitor{
@@ -34,10 +34,10 @@ func (r *rig) countWrites(ctx context.Context, f func() error) (int, error) {
 			mark: func(n int) string { return fmt.Sprintf("ip route add 192.0.2.%d dev lo", n) }},
 	}
 	for _, m := range monitors {
-		if err := m.start(ctx, r.hub); err != nil {
+		if err := m.start(ctx, ns); err != nil {
 			return 0, err
 		}
-		if err := m.put(ctx, r.hub, 1); err != nil {
+		if err := m.put(ctx, ns, 1); err != nil {
 			return 0, err
 		}
 	}
@@ -46,7 +46,7 @@ func (r *rig) countWrites(ctx context.Context, f func() error) (int, error) {
 	}
 	n := 0
 	for _, m := range monitors {
-		if err := m.put(ctx, r.hub, 100); err != nil {
+		if err := m.put(ctx, ns, 100); err != nil {
 			return 0, err
 		}
 		n += m.between(m.word(100))
