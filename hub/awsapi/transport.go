@@ -1,6 +1,10 @@
 package awsapi
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"time"
@@ -30,10 +34,28 @@ func straight(from aws.HTTPClient, l Limits) aws.HTTPClient {
 		rt = b.GetTransport()
 	}
 	return &http.Client{
-		Transport:     rt,
+		Transport:     wholeBody{rt},
 		Timeout:       l.Attempt,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+}
+
+// wholeBody hands net/http a request body that is in memory. The SDK's own body reports
+// io.EOF from WriteTo once it is closed (smithy-go 1.28.8), so an answer that comes before
+// net/http has seen the body's end costs the connection and a retry.
+type wholeBody struct{ next http.RoundTripper }
+
+func (w wholeBody) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return w.next.RoundTrip(r)
+	}
+	body, err := io.ReadAll(r.Body)
+	if err = errors.Join(err, r.Body.Close()); err != nil {
+		return nil, fmt.Errorf("read the request of %s: %w", r.URL.Host, err)
+	}
+	r = r.Clone(r.Context())
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	return w.next.RoundTrip(r)
 }
 
 // imdsTransport never goes through a proxy: 169.254.169.254 is on the link.
