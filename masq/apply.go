@@ -23,7 +23,7 @@ const carried = -1
 // job is a batch in the making, and what holds when it is committed.
 type job struct {
 	works  []work
-	after  map[string]*element // by object; nil: gone
+	after  map[string]*stored // by object; nil: gone
 	table  *tableState
 	keep   *tableState
 	mode   hub.Ownership
@@ -71,7 +71,7 @@ func (p *Plane) Apply(ctx context.Context, view hub.View, changes []hub.Change) 
 
 // prepare turns changes into messages.
 func (p *Plane) prepare(st *state, changes []hub.Change) (*job, error) {
-	j := &job{after: make(map[string]*element), failed: make(map[int]error)}
+	j := &job{after: make(map[string]*stored, len(changes)), failed: make(map[int]error)}
 	for i, c := range changes {
 		switch c.Object {
 		case "table inet " + p.table:
@@ -157,17 +157,16 @@ func (p *Plane) carry(j *job, st *state, changes []hub.Change, counters map[stri
 		spoken[c.Object] = true
 	}
 	var err error
-	st.elements.all(func(e element) {
-		object := e.object()
+	st.elements.all(func(object string, e stored) {
 		d, ok := setByName(e.set)
 		if !ok || spoken[object] || err != nil {
 			return
 		}
 		if c, ok := counters[object]; ok {
-			e = c
+			e = store(c)
 		}
 		var r request
-		if r, err = newElement(p.table, d, e); err == nil {
+		if r, err = newElement(p.table, d, e.element); err == nil {
 			j.works = append(j.works, work{change: carried, label: object, reqs: []request{r}})
 			j.after[object] = &e
 		}
@@ -216,7 +215,7 @@ func (p *Plane) prepareElement(j *job, i int, c hub.Change, counted map[string]e
 			return err
 		}
 		w.reqs = append(w.reqs, r)
-		j.after[c.Object] = &e
+		j.after[c.Object] = &stored{e, c.Detail}
 	}
 	if len(w.reqs) > 0 {
 		j.works = append(j.works, w)
@@ -286,8 +285,7 @@ func (p *Plane) reached(before *state, j *job, sent bool) (*state, error) {
 	if !alone || len(j.failed) > 0 {
 		return p.observe()
 	}
-	st := *before
-	st.generation = now
+	st := state{generation: now, table: before.table, keep: before.keep, damage: before.damage, elements: before.elements}
 	if j.table != nil {
 		st.table, st.damage = *j.table, ""
 	}

@@ -12,38 +12,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// encode gives the element's attributes for one message: with its data, comment and
-// counter to add it, without to delete it. An interval is two elements: where it begins
-// and where it ends.
-func (d setDef) encode(e element, add bool) ([]byte, error) {
+// appendElement encodes the element for one message: with its data, comment and counter to
+// add it, without to delete it. An interval is two elements: where it begins and where it
+// ends.
+func (d setDef) appendElement(b []byte, e element, add bool) ([]byte, error) {
+	const nested = unix.NLA_F_NESTED
 	from, to, err := d.key.encode(e.key)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", e.object(), err)
 	}
-	parts := [][]byte{nest(unix.NFTA_SET_ELEM_KEY, attr(unix.NFTA_DATA_VALUE, from))}
-	if add {
-		if d.data.bytes > 0 {
-			data, _, err := d.data.encode(e.data)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", e.object(), err)
-			}
-			parts = append(parts, nest(unix.NFTA_SET_ELEM_DATA, attr(unix.NFTA_DATA_VALUE, data)))
+	b, elem := begin(b, unix.NFTA_LIST_ELEM|nested)
+	b = appendValue(b, unix.NFTA_SET_ELEM_KEY, from)
+	if add && d.data.bytes > 0 {
+		data, _, err := d.data.encode(e.data)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", e.object(), err)
 		}
-		if e.comment != "" {
-			parts = append(parts, attr(unix.NFTA_SET_ELEM_USERDATA, note(0, e.comment)))
-		}
-		if d.counted {
-			parts = append(parts, nest(unix.NFTA_SET_ELEM_EXPR, attrStr(unix.NFTA_EXPR_NAME, "counter"),
-				nest(unix.NFTA_EXPR_DATA, attr64(unix.NFTA_COUNTER_BYTES, e.bytes), attr64(unix.NFTA_COUNTER_PACKETS, e.packets))))
-		}
+		b = appendValue(b, unix.NFTA_SET_ELEM_DATA, data)
 	}
-	out := nest(unix.NFTA_LIST_ELEM, parts...)
+	if add && e.comment != "" {
+		b = appendAttr(b, unix.NFTA_SET_ELEM_USERDATA, note(0, e.comment))
+	}
+	if add && d.counted {
+		b = append(b, nest(unix.NFTA_SET_ELEM_EXPR, attrStr(unix.NFTA_EXPR_NAME, "counter"),
+			nest(unix.NFTA_EXPR_DATA, attr64(unix.NFTA_COUNTER_BYTES, e.bytes), attr64(unix.NFTA_COUNTER_PACKETS, e.packets)))...)
+	}
+	b = end(b, elem)
 	if d.interval && to != nil {
-		out = append(out, nest(unix.NFTA_LIST_ELEM,
-			nest(unix.NFTA_SET_ELEM_KEY, attr(unix.NFTA_DATA_VALUE, to)),
-			attr32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END))...)
+		b, elem = begin(b, unix.NFTA_LIST_ELEM|nested)
+		b = appendValue(b, unix.NFTA_SET_ELEM_KEY, to)
+		b = append(b, intervalEnd...)
+		b = end(b, elem)
 	}
-	return out, nil
+	return b, nil
+}
+
+var intervalEnd = attr32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
+
+// appendValue encodes a key or data.
+func appendValue(b []byte, typ uint16, v []byte) []byte {
+	b, at := begin(b, typ|unix.NLA_F_NESTED)
+	return end(appendAttr(b, unix.NFTA_DATA_VALUE, v), at)
 }
 
 // encode turns text into bytes. to is the first address after a prefix or range, nil where

@@ -33,15 +33,15 @@ func delElement(table string, d setDef, e element) (request, error) {
 }
 
 func elementRequest(kind uint16, flags netlink.HeaderFlags, table string, d setDef, e element) (request, error) {
-	b, err := d.encode(e, kind == unix.NFT_MSG_NEWSETELEM)
+	const usual = 192 // bytes of a message with a comment
+	b := appendStr(make([]byte, 0, usual), unix.NFTA_SET_ELEM_LIST_TABLE, table)
+	b = appendStr(b, unix.NFTA_SET_ELEM_LIST_SET, d.name)
+	b, at := begin(b, unix.NFTA_SET_ELEM_LIST_ELEMENTS|unix.NLA_F_NESTED)
+	b, err := d.appendElement(b, e, kind == unix.NFT_MSG_NEWSETELEM)
 	if err != nil {
 		return request{}, err
 	}
-	return request{kind, flags, slices.Concat(
-		attrStr(unix.NFTA_SET_ELEM_LIST_TABLE, table),
-		attrStr(unix.NFTA_SET_ELEM_LIST_SET, d.name),
-		nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS, b),
-	)}, nil
+	return request{kind, flags, end(b, at)}, nil
 }
 
 // newCounter makes a named counter that begins at packets and bytes.

@@ -1,6 +1,8 @@
 package masq
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -18,7 +20,6 @@ const (
 	attrTableUserdata = 6   // NFTA_TABLE_USERDATA
 	attrTableOwner    = 7   // NFTA_TABLE_OWNER
 	attrSetExpr       = 17  // NFTA_SET_EXPR
-	dumpInterrupted   = netlink.HeaderFlags(unix.NLM_F_DUMP_INTR)
 )
 
 // bufferBytes is asked for in both directions: a batch is one send, and 10,000 elements
@@ -84,133 +85,166 @@ func (s *socket) send(reqs []request, commit bool) (map[int]error, error) {
 	if len(reqs) == 0 {
 		return nil, nil
 	}
-	msgs := make([]netlink.Message, 0, len(reqs)+2)
-	mark := func(kind uint16) {
-		msgs = append(msgs, netlink.Message{
-			Header: netlink.Header{Type: netlink.HeaderType(kind), Flags: netlink.Request},
-			Data:   header(unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES),
-		})
+	// The first request has sequence number 1, the begin message 0.
+	size := 0
+	for _, r := range reqs {
+		size += messageHeader + 8 + len(r.data)
 	}
-	mark(unix.NFNL_MSG_BATCH_BEGIN)
+	b := appendMessage(make([]byte, 0, size+4*messageHeader), unix.NFNL_MSG_BATCH_BEGIN, netlink.Request, 0, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil)
 	for i, r := range reqs {
 		flags := netlink.Request | r.flags
 		if i == len(reqs)-1 {
 			flags |= netlink.Acknowledge // one acknowledgement says that the batch was read to its end
 		}
-		msgs = append(msgs, netlink.Message{
-			Header: netlink.Header{Type: nftType(r.kind), Flags: flags},
-			Data:   append(header(unix.NFPROTO_INET, 0), r.data...),
-		})
+		b = appendMessage(b, nftType(r.kind), flags, uint32(i+1), unix.NFPROTO_INET, 0, r.data)
 	}
 	if commit {
-		mark(unix.NFNL_MSG_BATCH_END)
+		b = appendMessage(b, unix.NFNL_MSG_BATCH_END, netlink.Request, 0, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil)
 	}
-	// What a refused batch may have left behind would be read as the answer to this one.
-	if _, err := s.drain(); err != nil {
-		return nil, err
-	}
-	sent, err := s.nl.SendMessages(msgs)
+	replies, err := s.exchange(b)
 	if err != nil {
-		return nil, fmt.Errorf("send a batch of %d nftables messages: %w", len(reqs), err)
+		return nil, fmt.Errorf("batch of %d nftables messages: %w", len(reqs), err)
 	}
-	// The kernel works inside the send: every answer is waiting now.
-	answers, err := s.drain()
-	if err != nil {
-		return nil, err
-	}
-	first := sent[1].Header.Sequence
 	var refused map[int]error
 	acknowledged := false
-	for _, a := range answers {
-		i := int(a.seq - first)
+	for _, r := range replies {
+		errno, ok := r.errno()
+		if !ok {
+			continue
+		}
+		i := int(r.Header.Seq) - 1
 		switch {
 		case i < 0 || i >= len(reqs):
-			if a.errno != 0 {
-				return nil, fmt.Errorf("nftables batch: %w", a.errno)
+			if errno != 0 {
+				return nil, fmt.Errorf("nftables batch: %w", errno)
 			}
-		case a.errno != 0:
+		case errno != 0:
 			if refused == nil {
 				refused = make(map[int]error)
 			}
-			refused[i] = a.errno
+			refused[i] = errno
 		case i == len(reqs)-1:
 			acknowledged = true
 		}
 	}
 	if len(refused) == 0 && !acknowledged {
-		return nil, errors.New("nftables batch: no answer from the kernel")
+		return nil, errNoAnswer
 	}
 	return refused, nil
 }
 
-// answer is one NLMSG_ERROR: an error, or an acknowledgement with errno 0.
-type answer struct {
-	seq   uint32
-	errno syscall.Errno
+var errNoAnswer = errors.New("no answer from the kernel")
+
+// messageHeader is the length of struct nlmsghdr.
+const messageHeader = 16
+
+// appendMessage appends a netlink message with its family header.
+func appendMessage(b []byte, typ netlink.HeaderType, flags netlink.HeaderFlags, seq uint32, family uint8, resource uint16, data []byte) []byte {
+	n := messageHeader + 4 + len(data)
+	b = binary.NativeEndian.AppendUint32(b, uint32(n))
+	b = binary.NativeEndian.AppendUint16(b, uint16(typ))
+	b = binary.NativeEndian.AppendUint16(b, uint16(flags))
+	b = binary.NativeEndian.AppendUint32(b, seq)
+	b = binary.NativeEndian.AppendUint32(b, 0) // the kernel knows the port
+	b = append(append(b, header(family, resource)...), data...)
+	for len(b)%4 != 0 {
+		b = append(b, 0)
+	}
+	return b
 }
 
-// drain reads everything that waits on the socket, without waiting for more.
-func (s *socket) drain() ([]answer, error) {
-	var out []answer
+// reply is one netlink message from the kernel.
+type reply syscall.NetlinkMessage
+
+// errno reads an NLMSG_ERROR or the end of a dump: 0 is an acknowledgement, or success. ok
+// is false for other messages.
+func (r reply) errno() (errno syscall.Errno, ok bool) {
+	if (r.Header.Type != unix.NLMSG_ERROR && r.Header.Type != unix.NLMSG_DONE) || len(r.Data) < 4 {
+		return 0, false
+	}
+	return syscall.Errno(-int32(binary.NativeEndian.Uint32(r.Data))), true
+}
+
+// exchange sends b and reads what the kernel has to say to it. The kernel works inside the
+// send, and on a dump inside each receive: every answer is there when it is asked for, and
+// nothing here ever waits.
+func (s *socket) exchange(b []byte) ([]reply, error) {
+	// What a refused batch may have left behind would be read as the answer to this one.
+	if _, err := s.drain(); err != nil {
+		return nil, err
+	}
+	var err error
+	cerr := s.raw.Control(func(fd uintptr) {
+		err = unix.Sendto(int(fd), b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+	})
+	if err = cmp.Or(cerr, err); err != nil {
+		return nil, fmt.Errorf("send to netfilter netlink: %w", err)
+	}
+	return s.drain()
+}
+
+// drain reads everything that waits on the socket.
+func (s *socket) drain() ([]reply, error) {
+	var out []reply
 	for {
 		var n int
 		var err error
 		cerr := s.raw.Control(func(fd uintptr) {
-			n, _, err = unix.Recvfrom(int(fd), s.buf, unix.MSG_DONTWAIT)
+			n, _, err = unix.Recvfrom(int(fd), s.buf, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
 		})
 		switch {
-		case cerr != nil:
-			return nil, fmt.Errorf("read from the netfilter netlink socket: %w", cerr)
-		case errors.Is(err, unix.EAGAIN):
+		case cerr == nil && errors.Is(err, unix.EAGAIN):
 			return out, nil
-		case errors.Is(err, unix.EINTR):
+		case cerr == nil && errors.Is(err, unix.EINTR):
 			continue
-		case err != nil:
-			return nil, fmt.Errorf("read from the netfilter netlink socket: %w", err)
+		case cerr != nil || err != nil:
+			return nil, fmt.Errorf("receive from netfilter netlink: %w", cmp.Or(cerr, err))
+		case n > len(s.buf):
+			return nil, fmt.Errorf("receive from netfilter netlink: a message of %d bytes", n)
 		}
-		msgs, err := syscall.ParseNetlinkMessage(s.buf[:n])
+		msgs, err := syscall.ParseNetlinkMessage(bytes.Clone(s.buf[:n]))
 		if err != nil {
-			return nil, fmt.Errorf("read from the netfilter netlink socket: %w", err)
+			return nil, fmt.Errorf("receive from netfilter netlink: %w", err)
 		}
 		for _, m := range msgs {
-			if m.Header.Type == unix.NLMSG_ERROR && len(m.Data) >= 4 {
-				code := int32(binary.NativeEndian.Uint32(m.Data))
-				out = append(out, answer{seq: m.Header.Seq, errno: syscall.Errno(-code)})
-			}
+			out = append(out, reply(m))
 		}
 	}
 }
 
 // ask sends one request outside of a batch and returns the answers' payloads, family
-// header cut off. flags may ask for a dump.
+// header cut off. flags may ask for a dump, which is repeated when it was interrupted.
 func (s *socket) ask(typ netlink.HeaderType, family uint8, flags netlink.HeaderFlags, data []byte) ([][]byte, error) {
 	const tries = 5
-	for try := 1; ; try++ {
-		if _, err := s.drain(); err != nil {
-			return nil, err
-		}
-		msgs, err := s.nl.Execute(netlink.Message{
-			Header: netlink.Header{Type: typ, Flags: netlink.Request | flags},
-			Data:   append(header(family, 0), data...),
-		})
+	b := appendMessage(nil, typ, netlink.Request|flags, 1, family, 0, data)
+	for range tries {
+		replies, err := s.exchange(b)
 		if err != nil {
 			return nil, err
 		}
-		out := make([][]byte, 0, len(msgs))
-		interrupted := false
-		for _, m := range msgs {
-			interrupted = interrupted || m.Header.Flags&dumpInterrupted != 0
-			if len(m.Data) >= 4 && m.Header.Type != netlink.Error {
-				out = append(out, m.Data[4:])
+		out := make([][]byte, 0, len(replies))
+		answered, interrupted := false, false
+		for _, r := range replies {
+			interrupted = interrupted || r.Header.Flags&unix.NLM_F_DUMP_INTR != 0
+			errno, last := r.errno()
+			switch {
+			case errno != 0:
+				return nil, errno
+			case last:
+				answered = true
+			case len(r.Data) >= 4:
+				answered = answered || r.Header.Flags&unix.NLM_F_MULTI == 0
+				out = append(out, r.Data[4:])
 			}
 		}
-		if !interrupted {
+		switch {
+		case !answered:
+			return nil, errNoAnswer
+		case !interrupted:
 			return out, nil
 		}
-		if try == tries {
-			return nil, fmt.Errorf("list was interrupted by changes %d times", tries)
-		}
 	}
+	return nil, fmt.Errorf("list was interrupted by changes %d times", tries)
 }
 
 // dump lists objects of one kind in the inet family.

@@ -54,7 +54,8 @@ func newNS(t *testing.T, name string) *ns {
 func (n *ns) fd() int { return int(n.file.Fd()) }
 
 func (n *ns) command(ctx context.Context, script string) *exec.Cmd {
-	c := exec.CommandContext(ctx, "nsenter", "--net=/proc/self/fd/3", "bash", "-c", script)
+	// timeout ends it also when this process is killed.
+	c := exec.CommandContext(ctx, "nsenter", "--net=/proc/self/fd/3", "timeout", "-k1", "300", "bash", "-c", script)
 	c.ExtraFiles = []*os.File{n.file}
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
@@ -135,7 +136,7 @@ func await(t *testing.T, what string, ok func() bool) {
 
 func (p *process) await(t *testing.T, want string) {
 	t.Helper()
-	await(t, fmt.Sprintf("%q in the output of %v", want, p.cmd.Args[3:]), func() bool { return strings.Contains(p.output(), want) })
+	await(t, fmt.Sprintf("%q in the output of %v", want, p.cmd.Args[len(p.cmd.Args)-1]), func() bool { return strings.Contains(p.output(), want) })
 }
 
 // link joins two namespaces by a veth pair.

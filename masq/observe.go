@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
+
+	"peerhub/hub"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,19 +28,29 @@ type state struct {
 	damage     string // the first thing that is not as the skeleton has it
 	elements   elements
 	flows      []uint32 // marks of ours in conntrack that `out` did not have at the start
+
+	satisfied atomic.Pointer[hub.Desired] // a want for which there was nothing to do
 }
 
 // elements are the set elements by object key: a large base shared between snapshots, and
 // the few changes since. A nil change is a removal.
 type elements struct {
-	base map[string]element
-	over map[string]*element
+	base map[string]stored
+	over map[string]*stored
 }
 
-func (es elements) get(object string) (element, bool) {
+// stored is an element with its value, which every plan asks for.
+type stored struct {
+	element
+	value string
+}
+
+func store(e element) stored { return stored{e, e.value()} }
+
+func (es elements) get(object string) (stored, bool) {
 	if e, ok := es.over[object]; ok {
 		if e == nil {
-			return element{}, false
+			return stored{}, false
 		}
 		return *e, true
 	}
@@ -45,31 +58,31 @@ func (es elements) get(object string) (element, bool) {
 	return e, ok
 }
 
+func (es elements) len() int { return len(es.base) + len(es.over) }
+
 // all calls back for every element.
-func (es elements) all(yield func(element)) {
-	for k, e := range es.base {
-		if _, changed := es.over[k]; !changed {
-			yield(e)
+func (es elements) all(yield func(object string, e stored)) {
+	for object, e := range es.base {
+		if _, changed := es.over[object]; !changed {
+			yield(object, e)
 		}
 	}
-	for _, e := range es.over {
+	for object, e := range es.over {
 		if e != nil {
-			yield(*e)
+			yield(object, *e)
 		}
 	}
 }
 
 // with returns es after changes; es itself stays as it is.
-func (es elements) with(changes map[string]*element) elements {
+func (es elements) with(changes map[string]*stored) elements {
 	const flatten = 512
-	out := elements{base: es.base, over: maps.Clone(es.over)}
-	if out.over == nil {
-		out.over = make(map[string]*element, len(changes))
-	}
+	out := elements{base: es.base, over: make(map[string]*stored, len(es.over)+len(changes))}
+	maps.Copy(out.over, es.over)
 	maps.Copy(out.over, changes)
 	if len(out.over) > flatten {
-		base := make(map[string]element, len(es.base)+len(out.over))
-		out.all(func(e element) { base[e.object()] = e })
+		base := make(map[string]stored, out.len())
+		out.all(func(object string, e stored) { base[object] = e })
 		out = elements{base: base}
 	}
 	return out
@@ -100,7 +113,7 @@ func (p *Plane) observe() (*state, error) {
 }
 
 func (p *Plane) list() (*state, error) {
-	st := &state{elements: elements{base: make(map[string]element)}}
+	st := &state{elements: elements{base: make(map[string]stored)}}
 	var err error
 	if st.table, err = p.readTable(p.table); err != nil {
 		return nil, err
@@ -123,7 +136,7 @@ func (p *Plane) list() (*state, error) {
 			return nil, err
 		}
 		for _, e := range es {
-			st.elements.base[e.object()] = e
+			st.elements.base[e.object()] = store(e)
 		}
 	}
 	return st, nil

@@ -18,26 +18,43 @@ func header(family uint8, resource uint16) []byte {
 	return []byte{family, unix.NFNETLINK_V0, byte(resource >> 8), byte(resource)}
 }
 
-// attr encodes one attribute, padded.
-func attr(typ uint16, data []byte) []byte {
-	n := attrHeader + len(data)
-	b := make([]byte, (n+3)&^3)
-	binary.NativeEndian.PutUint16(b, uint16(n))
-	binary.NativeEndian.PutUint16(b[2:], typ)
-	copy(b[attrHeader:], data)
+// appendAttr encodes one attribute, padded.
+func appendAttr(b []byte, typ uint16, data []byte) []byte {
+	b, at := begin(b, typ)
+	return end(append(b, data...), at)
+}
+
+// begin opens an attribute, end closes it: what is appended between them is its data.
+func begin(b []byte, typ uint16) ([]byte, int) {
+	b = binary.NativeEndian.AppendUint16(b, 0)
+	b = binary.NativeEndian.AppendUint16(b, typ)
+	return b, len(b) - attrHeader
+}
+
+func end(b []byte, at int) []byte {
+	binary.NativeEndian.PutUint16(b[at:], uint16(len(b)-at))
+	for len(b)%4 != 0 {
+		b = append(b, 0)
+	}
 	return b
 }
+
+func appendStr(b []byte, typ uint16, s string) []byte {
+	b, at := begin(b, typ)
+	return end(append(append(b, s...), 0), at)
+}
+
+// attr is one attribute by itself.
+func attr(typ uint16, data []byte) []byte { return appendAttr(nil, typ, data) }
 
 // nest encodes an attribute that holds attributes.
 func nest(typ uint16, parts ...[]byte) []byte {
 	return attr(typ|unix.NLA_F_NESTED, bytes.Join(parts, nil))
 }
 
-func attr32(typ uint16, v uint32) []byte { return attr(typ, binary.BigEndian.AppendUint32(nil, v)) }
-func attr64(typ uint16, v uint64) []byte { return attr(typ, binary.BigEndian.AppendUint64(nil, v)) }
-func attrStr(typ uint16, s string) []byte {
-	return attr(typ, append([]byte(s), 0))
-}
+func attr32(typ uint16, v uint32) []byte  { return attr(typ, binary.BigEndian.AppendUint32(nil, v)) }
+func attr64(typ uint16, v uint64) []byte  { return attr(typ, binary.BigEndian.AppendUint64(nil, v)) }
+func attrStr(typ uint16, s string) []byte { return appendStr(nil, typ, s) }
 
 // field is one decoded attribute.
 type field struct {

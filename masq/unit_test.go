@@ -73,7 +73,7 @@ func TestWanted(t *testing.T) {
 			t.Parallel()
 			var out []string
 			for _, it := range wanted(c.want) {
-				s := it.object() + " = " + it.value()
+				s := it.object() + " = " + it.value
 				if it.hold {
 					s += " h"
 				}
@@ -91,7 +91,7 @@ func TestWanted(t *testing.T) {
 func TestElementsThroughChanges(t *testing.T) {
 	t.Parallel()
 	for _, it := range wanted(sample()) {
-		back, err := elementOf(it.object(), it.value())
+		back, err := elementOf(it.object(), it.value)
 		if err != nil || back != it.element {
 			t.Errorf("%+v came back as %+v, %v", it.element, back, err)
 		}
@@ -111,7 +111,7 @@ func TestIntervalsThroughEdges(t *testing.T) {
 	keys := []string{"0.0.0.0/8", "10.0.0.0/28", "10.0.0.16/28", "10.0.0.32/27", "10.0.0.65-10.0.0.70", "10.0.0.71/32", "10.0.0.72/32", "255.255.255.0/24"}
 	var edges []edge
 	for _, k := range keys {
-		b, err := d.encode(element{set: d.name, key: k, data: "0x01000007", comment: "c" + k}, true)
+		b, err := d.appendElement(nil, element{set: d.name, key: k, data: "0x01000007", comment: "c" + k}, true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -168,7 +168,7 @@ func FuzzAttributes(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, d := range sets {
 			for _, e := range d.decodeAll([][]byte{b}) {
-				_, _ = d.encode(e, true)
+				_, _ = d.appendElement(nil, e, true)
 			}
 		}
 		holds(b, b, true)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"peerhub/hub"
@@ -24,10 +25,21 @@ func (v *View) mode(want hub.Desired) Mode {
 	return v.abilities.choose(cmp.Or(want.Base.Ownership, v.asked))
 }
 
-// Plan says which changes lead from what was seen to want.
+// Plan says which changes lead from what was seen to want. A want that needs none is
+// remembered with the snapshot: the idle pass asks the same again and again.
 func (v *View) Plan(want hub.Desired) []hub.Change {
+	ours := hub.Desired{Base: want.Base, Reaches: want.Reaches}
+	if s := v.state.satisfied.Load(); s != nil && s.Equal(ours) {
+		return nil
+	}
 	items := wanted(want)
-	return hub.Diff(objects(want, v.table, v.mode(want).Ownership, items), v.have(want, items))
+	changes := hub.Diff(objects(want, v.table, v.mode(want).Ownership, items), v.have(want, items))
+	if len(changes) == 0 {
+		ours.Reaches = slices.Clone(ours.Reaches)
+		ours.Base.Egresses, ours.Base.Tunnels = slices.Clone(ours.Base.Egresses), slices.Clone(ours.Base.Tunnels)
+		v.state.satisfied.Store(&ours)
+	}
+	return changes
 }
 
 // Problems says what the kernel cannot do.
@@ -48,10 +60,12 @@ func (v *View) Problems(want hub.Desired) []hub.Problem {
 // from the want where it has the mark.
 func (v *View) have(want hub.Desired, items []item) []hub.Object {
 	spokes := make(map[string]hub.SpokeID)
-	for _, r := range want.Reaches {
-		spokes[markText(r.Mark&ourMask)] = r.Spoke
+	for _, it := range items {
+		if it.set == "out" {
+			spokes[it.key] = it.unit.Spoke
+		}
 	}
-	var out []hub.Object
+	out := make([]hub.Object, 0, v.state.elements.len()+2)
 	if t := v.state.table; t.exists {
 		out = append(out, hub.Object{Key: "table inet " + v.table, Value: v.tableValue(), Unit: baseUnit, Hold: want.Base.Hold})
 	}
@@ -62,10 +76,10 @@ func (v *View) have(want hub.Desired, items []item) []hub.Object {
 		}
 		out = append(out, hub.Object{Key: "table inet " + keepName(v.table), Value: value, Unit: baseUnit, Hold: want.Base.Hold})
 	}
-	v.state.elements.all(func(e element) {
-		u := unitOf(e, spokes)
+	v.state.elements.all(func(object string, e stored) {
+		u := unitOf(e.element, spokes)
 		shared := u.Kind == hub.UnitBase || u.Kind == hub.UnitEgress
-		out = append(out, hub.Object{Key: e.object(), Value: e.value(), Unit: u, Hold: shared && want.Base.Hold})
+		out = append(out, hub.Object{Key: object, Value: e.value, Unit: u, Hold: shared && want.Base.Hold})
 	})
 	return append(out, v.staleFlows(items)...)
 }

@@ -12,7 +12,7 @@ import (
 
 // item is an element with what it belongs to.
 type item struct {
-	element
+	stored
 	unit hub.Unit
 	hold bool
 }
@@ -29,8 +29,8 @@ func wanted(want hub.Desired) []item {
 			continue
 		}
 		out = append(out, item{
-			element: element{set: "address4", key: string(e.ID), data: e.Address.String()},
-			unit:    hub.Unit{Kind: hub.UnitEgress, Egress: e.ID}, hold: e.Hold,
+			stored: store(element{set: "address4", key: string(e.ID), data: e.Address.String()}),
+			unit:   hub.Unit{Kind: hub.UnitEgress, Egress: e.ID}, hold: e.Hold,
 		})
 	}
 	return append(out, reachItems(want.Reaches)...)
@@ -40,7 +40,7 @@ func wanted(want hub.Desired) []item {
 func baseItems(b hub.Base) []item {
 	var out []item
 	add := func(set, key, comment string) {
-		out = append(out, item{element: element{set: set, key: key, comment: comment}, unit: baseUnit, hold: b.Hold})
+		out = append(out, item{stored: store(element{set: set, key: key, comment: comment}), unit: baseUnit, hold: b.Hold})
 	}
 	origins := make(map[netip.Prefix][]string)
 	for _, t := range b.Tunnels {
@@ -88,35 +88,49 @@ func coveredBy[V any](p netip.Prefix, ps map[netip.Prefix]V) bool {
 // when all prefixes that need it are.
 func reachItems(reaches []hub.Reach) []item {
 	out := make([]item, 0, len(reaches)*3/2)
-	marks := make(map[uint32]int) // index into live
-	var live []item
+	marks := make(map[uint32]*liveMark)
+	var live []*liveMark
 	for _, r := range reaches {
 		if !r.Prefix.IsValid() || !r.Prefix.Addr().Is4() {
 			continue
 		}
-		mark, name := markText(r.Mark&ourMask), comment(r.Name)
-		out = append(out, item{
-			element: element{set: "spokes4", key: r.Prefix.Masked().String(), data: mark, comment: name},
-			unit:    r.Unit(), hold: r.Hold,
-		})
-		i, ok := marks[r.Mark]
+		m, ok := marks[r.Mark&ourMask]
 		if !ok {
-			i = len(live)
-			marks[r.Mark] = i
-			live = append(live, item{
-				element: element{key: mark, comment: name},
-				unit:    hub.Unit{Kind: hub.UnitSpoke, Spoke: r.Spoke}, hold: true,
-			})
+			m = newLiveMark(r)
+			marks[r.Mark&ourMask] = m
+			live = append(live, m)
 		}
-		live[i].hold = live[i].hold && r.Hold
+		m.hold = m.hold && r.Hold
+		e := stored{element{set: "spokes4", key: r.Prefix.Masked().String(), data: m.key, comment: m.comment}, m.value}
+		if r.Name != m.name {
+			e.comment = comment(r.Name)
+			e.value = e.element.value()
+		}
+		out = append(out, item{stored: e, unit: r.Unit(), hold: r.Hold})
 	}
-	for _, l := range live {
+	for _, m := range live {
 		for _, set := range []string{"out", "back"} {
-			l.set = set
-			out = append(out, l)
+			out = append(out, item{stored: store(element{set: set, key: m.key, comment: m.comment}), unit: m.unit, hold: m.hold})
 		}
 	}
 	return out
+}
+
+// liveMark is one mark, with what its prefixes have in common.
+type liveMark struct {
+	key     string // the mark as text
+	name    string // the spoke's, as it is in the reach
+	comment string
+	value   string // of its elements in spokes4
+	unit    hub.Unit
+	hold    bool
+}
+
+func newLiveMark(r hub.Reach) *liveMark {
+	m := &liveMark{key: markText(r.Mark & ourMask), name: r.Name, comment: comment(r.Name),
+		unit: hub.Unit{Kind: hub.UnitSpoke, Spoke: r.Spoke}, hold: true}
+	m.value = element{data: m.key, comment: m.comment}.value()
+	return m
 }
 
 // comment makes a name safe for an element's comment: [A-Za-z0-9._-], at most 63.
@@ -139,7 +153,7 @@ func objects(want hub.Desired, table string, mode hub.Ownership, items []item) [
 		out = append(out, hub.Object{Key: "table inet " + keepName(table), Value: keepValue, Unit: baseUnit, Hold: want.Base.Hold})
 	}
 	for _, it := range items {
-		out = append(out, hub.Object{Key: it.object(), Value: it.value(), Unit: it.unit, Hold: it.hold})
+		out = append(out, hub.Object{Key: it.object(), Value: it.value, Unit: it.unit, Hold: it.hold})
 	}
 	return out
 }
