@@ -61,7 +61,7 @@ func explain(err error) error {
 		return explained{"hubctl asks the one that runs; systemctl stop hubd ends it", err}
 	case errors.Is(err, control.ErrRunning):
 		return explained{"hubctl asks it; systemctl stop hubd ends it", err}
-	case awsapi.IsNotFound(err) && strings.Contains(awsapi.Code(err), "Vpc"):
+	case awsapi.IsNotFound(err) && strings.Contains(awsapi.Code(err), "Vpc"), strings.Contains(text, "no interface of the hub in VPC"):
 		return explained{"check hub.vpc and hub.region in hubd.yaml, and that the credentials are the hub account's", fmt.Errorf("the hub's VPC was not found: %w", err)}
 	case strings.Contains(text, "no AWS credentials"), strings.Contains(text, "AWS credentials of the hub"), strings.Contains(text, "no EC2 IMDS role found"):
 		return explained{"give the instance the role of deploy/iam/hub-role.json, or set AWS_PROFILE", fmt.Errorf("no AWS credentials: %w", err)}

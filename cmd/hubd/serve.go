@@ -19,6 +19,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/term"
 
+	"peerhub/hub/awsapi"
 	"peerhub/hub/config"
 	"peerhub/hub/control"
 	"peerhub/hub/daemon"
@@ -27,7 +28,7 @@ import (
 // serve is the daemon.
 func serve(ctx context.Context, c config.Config, path string, stderr io.Writer) (err error) {
 	log := newLog(c.Log, stderr)
-	p, err := open(ctx, c)
+	p, err := open(ctx, c, awsapi.Limits{})
 	if err != nil {
 		return err
 	}

@@ -39,9 +39,12 @@ type parts struct {
 	arrived   atomic.Pointer[func()]       // what to do when a slow source has answered
 }
 
+// hasty is how patient a command is for which a person waits; the daemon takes the defaults.
+var hasty = awsapi.Limits{MaxAttempts: 2, Attempt: 10 * time.Second, Call: 20 * time.Second}
+
 // open opens the state, the kernel and AWS's configuration. It writes nothing but the state
 // directory and asks no service.
-func open(ctx context.Context, c config.Config) (p *parts, err error) {
+func open(ctx context.Context, c config.Config, limits awsapi.Limits) (p *parts, err error) {
 	p = &parts{}
 	defer func() {
 		if err != nil {
@@ -64,7 +67,7 @@ func open(ctx context.Context, c config.Config) (p *parts, err error) {
 	if p.masq, err = masq.Open(ctx, masq.Options{Ownership: c.Policy.Masq.Ownership}); err != nil {
 		return p, err
 	}
-	if p.sessions, err = awsapi.New(ctx, awsapi.Options{Endpoint: c.AWS.Endpoint, AllowInsecure: c.AWS.AllowInsecureEndpoint}); err != nil {
+	if p.sessions, err = awsapi.New(ctx, awsapi.Options{Endpoint: c.AWS.Endpoint, AllowInsecure: c.AWS.AllowInsecureEndpoint, Limits: limits}); err != nil {
 		return p, err
 	}
 	p.discovery = discovery.New(discovery.Options{
