@@ -10,6 +10,7 @@ func bars() []bar {
 		{"quiet", quiet},
 		{"sync", fullSync},
 		{"packet", perPacket},
+		{"memory", memory},
 		{"binary", binarySize},
 		{"exposure", sandbox},
 	}
