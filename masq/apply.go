@@ -22,7 +22,7 @@ const carried = -1
 
 // job is a batch in the making, and what holds when it is committed.
 type job struct {
-	works  []work
+	works  []work             // tables, then removals, then additions
 	after  map[string]*stored // by object; nil: gone
 	table  *tableState
 	keep   *tableState
@@ -83,6 +83,7 @@ func (p *Plane) prepare(st *state, changes []hub.Change) (*job, error) {
 		}
 	}
 	var counted map[string]element
+	var additions []work
 	for i, c := range changes {
 		switch {
 		case strings.HasPrefix(c.Object, "table "):
@@ -91,17 +92,24 @@ func (p *Plane) prepare(st *state, changes []hub.Change) (*job, error) {
 				j.stale = append(j.stale, nativeMark(from))
 			}
 		default:
-			if c.Verb == hub.VerbReplace && counted == nil {
+			if c.Verb == hub.VerbReplace && counted == nil && st.table.exists {
 				var err error
 				if counted, err = p.counted(); err != nil {
 					return nil, err
 				}
 			}
-			if err := p.prepareElement(j, i, c, counted); err != nil {
+			w, removal, err := p.prepareElement(j, i, c, counted)
+			switch {
+			case err != nil:
 				j.failed[i] = err
+			case removal:
+				j.works = append(j.works, w)
+			default:
+				additions = append(additions, w)
 			}
 		}
 	}
+	j.works = append(j.works, additions...)
 	return j, nil
 }
 
@@ -157,18 +165,18 @@ func (p *Plane) carry(j *job, st *state, changes []hub.Change, counters map[stri
 		spoken[c.Object] = true
 	}
 	var err error
-	st.elements.all(func(object string, e stored) {
+	st.elements.all(func(e stored) {
 		d, ok := setByName(e.set)
-		if !ok || spoken[object] || err != nil {
+		if !ok || spoken[e.object] || err != nil {
 			return
 		}
-		if c, ok := counters[object]; ok {
+		if c, ok := counters[e.object]; ok {
 			e = store(c)
 		}
 		var r request
 		if r, err = newElement(p.table, d, e.element); err == nil {
-			j.works = append(j.works, work{change: carried, label: object, reqs: []request{r}})
-			j.after[object] = &e
+			j.works = append(j.works, work{change: carried, label: e.object, reqs: []request{r}})
+			j.after[e.object] = &e
 		}
 	})
 	return err
@@ -189,38 +197,42 @@ func (p *Plane) prepareKeep(j *job, st *state, i int, c hub.Change) {
 	j.works = append(j.works, w)
 }
 
-func (p *Plane) prepareElement(j *job, i int, c hub.Change, counted map[string]element) error {
-	e, err := elementOf(c.Object, c.Detail)
+// prepareElement makes the work of one element. removal says that it only takes away.
+func (p *Plane) prepareElement(j *job, i int, c hub.Change, counted map[string]element) (w work, removal bool, err error) {
+	gone := c.Verb == hub.VerbRemove || (c.Verb == hub.VerbReplace && strings.HasPrefix(c.Detail, byPrefix))
+	value := c.Detail
+	if gone {
+		value = ""
+	}
+	e, err := elementOf(c.Object, value)
 	if err != nil {
-		return err
+		return work{}, false, err
 	}
 	d, ok := setByName(e.set)
 	if !ok {
-		return fmt.Errorf("there is no set %s", e.set)
+		return work{}, false, fmt.Errorf("there is no set %s", e.set)
 	}
-	w := work{change: i, label: c.Object}
+	w = work{change: i, label: c.Object}
 	if c.Verb != hub.VerbAdd && !j.clean {
 		r, err := delElement(p.table, d, e)
 		if err != nil {
-			return err
+			return work{}, false, err
 		}
 		w.reqs = append(w.reqs, r)
 	}
-	j.after[c.Object] = nil
-	if c.Verb != hub.VerbRemove {
-		old := counted[c.Object]
-		e.packets, e.bytes = old.packets, old.bytes
-		r, err := newElement(p.table, d, e)
-		if err != nil {
-			return err
-		}
-		w.reqs = append(w.reqs, r)
-		j.after[c.Object] = &stored{e, c.Detail}
+	if gone {
+		j.after[c.Object] = nil
+		return w, true, nil
 	}
-	if len(w.reqs) > 0 {
-		j.works = append(j.works, w)
+	old := counted[c.Object]
+	e.packets, e.bytes = old.packets, old.bytes
+	r, err := newElement(p.table, d, e)
+	if err != nil {
+		return work{}, false, err
 	}
-	return nil
+	w.reqs = append(w.reqs, r)
+	j.after[c.Object] = &stored{e, c.Object, c.Detail}
+	return w, false, nil
 }
 
 // commit sends the batch, without what the kernel refuses, until it is taken. sent says
@@ -279,7 +291,10 @@ func (p *Plane) reached(before *state, j *job, sent bool) (*state, error) {
 		return nil, fmt.Errorf("read the ruleset generation: %w", err)
 	}
 	if j.mode != "" {
-		p.inForce = p.abilities.choose(j.mode)
+		p.inForce = Mode{j.mode, "configured"}
+		if m := p.abilities.choose(p.asked); m.Ownership == j.mode {
+			p.inForce = m
+		}
 	}
 	alone := now == before.generation || (sent && now == before.generation+1)
 	if !alone || len(j.failed) > 0 {

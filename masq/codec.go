@@ -19,14 +19,14 @@ func (d setDef) appendElement(b []byte, e element, add bool) ([]byte, error) {
 	const nested = unix.NLA_F_NESTED
 	from, to, err := d.key.encode(e.key)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", e.object(), err)
+		return nil, fmt.Errorf("%s: %w", objectKey(e.set, e.key), err)
 	}
 	b, elem := begin(b, unix.NFTA_LIST_ELEM|nested)
 	b = appendValue(b, unix.NFTA_SET_ELEM_KEY, from)
 	if add && d.data.bytes > 0 {
 		data, _, err := d.data.encode(e.data)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", e.object(), err)
+			return nil, fmt.Errorf("%s: %w", objectKey(e.set, e.key), err)
 		}
 		b = appendValue(b, unix.NFTA_SET_ELEM_DATA, data)
 	}
@@ -105,6 +105,13 @@ func addrRange(s string) (first, last netip.Addr, err error) {
 		err = fmt.Errorf("%q is not IPv4", s)
 	}
 	return first, last, err
+}
+
+// overlap reports whether two ranges have an address in common.
+func overlap(a, b string) bool {
+	aFirst, aLast, aErr := addrRange(a)
+	bFirst, bLast, bErr := addrRange(b)
+	return aErr == nil && bErr == nil && aFirst.Compare(bLast) <= 0 && bFirst.Compare(aLast) <= 0
 }
 
 func lastAddr(p netip.Prefix) netip.Addr {

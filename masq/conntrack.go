@@ -94,18 +94,20 @@ func (s *socket) deleteFlows(mark uint32) error {
 	return nil
 }
 
-// deleteFlowsTo deletes the entries of one mark that lead into one of the ranges.
-func (s *socket) deleteFlowsTo(mark uint32, ranges []string) error {
+// moved is what one mark lost and got in a batch.
+type moved struct {
+	lost, got []string // prefixes or ranges
+}
+
+// deleteFlowsTo deletes the entries of one mark that lead where it leads no more.
+func (s *socket) deleteFlowsTo(mark uint32, m moved) error {
 	flows, err := s.listFlows(mark, ourMask)
 	if err != nil {
 		return err
 	}
 	for _, f := range flows {
-		inside := slices.ContainsFunc(ranges, func(r string) bool {
-			first, last, err := addrRange(r)
-			return err == nil && f.dst.IsValid() && first.Compare(f.dst) <= 0 && f.dst.Compare(last) <= 0
-		})
-		if !inside {
+		leads := func(r string) bool { return f.dst.IsValid() && overlap(r, f.dst.String()) }
+		if !slices.ContainsFunc(m.lost, leads) || slices.ContainsFunc(m.got, leads) {
 			continue
 		}
 		_, err := s.ask(ctType(ctDelete), unix.AF_INET, netlink.Acknowledge, f.key)
@@ -129,7 +131,7 @@ func (p *Plane) scanConntrack(st *state) {
 			continue
 		}
 		seen[m] = true
-		if _, live := st.elements.get((element{set: "out", key: markText(m)}).object()); !live {
+		if _, live := st.elements.get(objectKey("out", markText(m))); !live {
 			p.flows = append(p.flows, m)
 		}
 	}
@@ -143,22 +145,40 @@ func (p *Plane) dropFlows(before, after *state, j *job, changes []hub.Change) []
 	for _, m := range j.stale {
 		whole[m] = true
 	}
-	parts := make(map[uint32][]string)
+	parts := make(map[uint32]*moved)
+	part := func(mark string) *moved {
+		var m uint32
+		if b, _, err := kindMark.encode(mark); err == nil {
+			m = nativeMark(b)
+		}
+		if parts[m] == nil {
+			parts[m] = &moved{}
+		}
+		return parts[m]
+	}
 	for i, c := range changes {
-		old, had := before.elements.get(c.Object)
-		if !had || j.failed[i] != nil || c.Verb == hub.VerbAdd {
+		if j.failed[i] != nil {
 			continue
 		}
-		now, still := after.elements.get(c.Object)
+		old, had := before.elements.get(c.Object)
+		now, has := after.elements.get(c.Object)
 		switch {
-		case old.set == "out" && !still:
+		case had && old.set == "out" && !has:
 			if b, _, err := kindMark.encode(old.key); err == nil {
 				whole[nativeMark(b)] = true
 			}
-		case old.set == "spokes4" && (!still || now.data != old.data):
-			if b, _, err := kindMark.encode(old.data); err == nil {
-				parts[nativeMark(b)] = append(parts[nativeMark(b)], old.key)
-			}
+		case had && old.set == "spokes4" && (!has || now.data != old.data):
+			m := part(old.data)
+			m.lost = append(m.lost, old.key)
+		}
+		if has && now.set == "spokes4" && (!had || now.data != old.data) {
+			m := part(now.data)
+			m.got = append(m.got, now.key)
+		}
+	}
+	for mark, m := range parts {
+		if len(m.lost) == 0 || whole[mark] {
+			delete(parts, mark)
 		}
 	}
 	if len(whole)+len(parts) == 0 {
@@ -171,13 +191,12 @@ func (p *Plane) dropFlows(before, after *state, j *job, changes []hub.Change) []
 	var errs []error
 	var left []uint32 // what could not be deleted is found in the next plan
 	for m := range whole {
-		delete(parts, m)
 		if err := p.sock.deleteFlows(m); err != nil {
 			errs, left = append(errs, err), append(left, m)
 		}
 	}
-	for m, ranges := range parts {
-		if err := p.sock.deleteFlowsTo(m, ranges); err != nil {
+	for mark, m := range parts {
+		if err := p.sock.deleteFlowsTo(mark, *m); err != nil {
 			errs = append(errs, err)
 		}
 	}

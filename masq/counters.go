@@ -74,7 +74,7 @@ func (p *Plane) counted() (map[string]element, error) {
 			return nil, err
 		}
 		for _, e := range es {
-			out[e.object()] = e
+			out[objectKey(e.set, e.key)] = e
 		}
 	}
 	return out, nil

@@ -39,13 +39,16 @@ type elements struct {
 	over map[string]*stored
 }
 
-// stored is an element with its value, which every plan asks for.
+// stored is an element with its object key and value, which every plan asks for.
 type stored struct {
 	element
-	value string
+	object string
+	value  string
 }
 
-func store(e element) stored { return stored{e, e.value()} }
+func store(e element) stored {
+	return stored{e, objectKey(e.set, e.key), elementValue(e.data, e.comment)}
+}
 
 func (es elements) get(object string) (stored, bool) {
 	if e, ok := es.over[object]; ok {
@@ -61,15 +64,15 @@ func (es elements) get(object string) (stored, bool) {
 func (es elements) len() int { return len(es.base) + len(es.over) }
 
 // all calls back for every element.
-func (es elements) all(yield func(object string, e stored)) {
+func (es elements) all(yield func(stored)) {
 	for object, e := range es.base {
 		if _, changed := es.over[object]; !changed {
-			yield(object, e)
+			yield(e)
 		}
 	}
-	for object, e := range es.over {
+	for _, e := range es.over {
 		if e != nil {
-			yield(object, *e)
+			yield(*e)
 		}
 	}
 }
@@ -77,15 +80,22 @@ func (es elements) all(yield func(object string, e stored)) {
 // with returns es after changes; es itself stays as it is.
 func (es elements) with(changes map[string]*stored) elements {
 	const flatten = 512
-	out := elements{base: es.base, over: make(map[string]*stored, len(es.over)+len(changes))}
-	maps.Copy(out.over, es.over)
-	maps.Copy(out.over, changes)
-	if len(out.over) > flatten {
-		base := make(map[string]stored, out.len())
-		out.all(func(object string, e stored) { base[object] = e })
-		out = elements{base: base}
+	if len(es.over)+len(changes) <= flatten {
+		over := make(map[string]*stored, len(es.over)+len(changes))
+		maps.Copy(over, es.over)
+		maps.Copy(over, changes)
+		return elements{base: es.base, over: over}
 	}
-	return out
+	base := make(map[string]stored, es.len()+len(changes))
+	es.all(func(e stored) { base[e.object] = e })
+	for object, e := range changes {
+		if e == nil {
+			delete(base, object)
+		} else {
+			base[object] = *e
+		}
+	}
+	return elements{base: base}
 }
 
 // observe reads everything that is ours. The list is right when no commit came between.
@@ -136,7 +146,7 @@ func (p *Plane) list() (*state, error) {
 			return nil, err
 		}
 		for _, e := range es {
-			st.elements.base[e.object()] = store(e)
+			st.elements.base[objectKey(e.set, e.key)] = store(e)
 		}
 	}
 	return st, nil

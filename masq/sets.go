@@ -124,24 +124,29 @@ type element struct {
 	bytes   uint64
 }
 
-// object is the element's identity in the plane, value its canonical value.
-func (e element) object() string { return "element " + e.set + " " + e.key }
+// objectKey is an element's identity in the plane, elementValue its canonical value.
+func objectKey(set, key string) string { return elementPrefix + set + " " + key }
 
-func (e element) value() string {
-	v := e.data
-	if e.comment != "" {
-		v += " " + strconv.Quote(e.comment)
+const elementPrefix = "element "
+
+func elementValue(data, comment string) string {
+	switch {
+	case comment == "":
+		return data
+	case data == "":
+		return strconv.Quote(comment)
 	}
-	return strings.TrimPrefix(v, " ")
+	return data + " " + strconv.Quote(comment)
 }
 
-// elementOf is the reverse of object and value.
+// elementOf is the reverse of objectKey and elementValue.
 func elementOf(object, value string) (element, error) {
-	parts := strings.SplitN(object, " ", 3)
-	if len(parts) != 3 || parts[0] != "element" {
+	name, isElement := strings.CutPrefix(object, elementPrefix)
+	set, key, hasKey := strings.Cut(name, " ")
+	if !isElement || !hasKey {
 		return element{}, fmt.Errorf("%q names no set element", object)
 	}
-	e := element{set: parts[1], key: parts[2]}
+	e := element{set: set, key: key}
 	if i := strings.IndexByte(value, '"'); i >= 0 {
 		c, err := strconv.Unquote(value[i:])
 		if err != nil {

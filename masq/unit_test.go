@@ -73,7 +73,7 @@ func TestWanted(t *testing.T) {
 			t.Parallel()
 			var out []string
 			for _, it := range wanted(c.want) {
-				s := it.object() + " = " + it.value
+				s := it.object + " = " + it.value
 				if it.hold {
 					s += " h"
 				}
@@ -91,7 +91,7 @@ func TestWanted(t *testing.T) {
 func TestElementsThroughChanges(t *testing.T) {
 	t.Parallel()
 	for _, it := range wanted(sample()) {
-		back, err := elementOf(it.object(), it.value)
+		back, err := elementOf(it.object, it.value)
 		if err != nil || back != it.element {
 			t.Errorf("%+v came back as %+v, %v", it.element, back, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 
 	"peerhub/hub"
@@ -33,7 +34,9 @@ func (v *View) Plan(want hub.Desired) []hub.Change {
 		return nil
 	}
 	items := wanted(want)
-	changes := hub.Diff(objects(want, v.table, v.mode(want).Ownership, items), v.have(want, items))
+	mode := v.mode(want).Ownership
+	keep := mode == hub.OwnershipPlain && v.abilities.own
+	changes := giveWay(hub.Diff(objects(want, v.table, mode, keep, items), v.have(want, items)))
 	if len(changes) == 0 {
 		ours.Reaches = slices.Clone(ours.Reaches)
 		ours.Base.Egresses, ours.Base.Tunnels = slices.Clone(ours.Base.Egresses), slices.Clone(ours.Base.Tunnels)
@@ -41,6 +44,49 @@ func (v *View) Plan(want hub.Desired) []hub.Change {
 	}
 	return changes
 }
+
+// giveWay makes removals of intervals part of the additions that take their place: the
+// kernel takes no interval over another one, and additions are applied before removals. So
+// a pool can grow without a moment in which it is no pool.
+func giveWay(changes []hub.Change) []hub.Change {
+	type interval struct {
+		first, last netip.Addr
+		key         string
+	}
+	added := make(map[string][]interval) // by set
+	each := func(verb hub.Verb, f func(c *hub.Change, set string, in interval)) {
+		for i := range changes {
+			if changes[i].Verb != verb {
+				continue
+			}
+			e, err := elementOf(changes[i].Object, "")
+			if d, ok := setByName(e.set); err != nil || !ok || !d.interval {
+				continue
+			}
+			if first, last, err := addrRange(e.key); err == nil {
+				f(&changes[i], e.set, interval{first, last, e.key})
+			}
+		}
+	}
+	if !slices.ContainsFunc(changes, func(c hub.Change) bool { return c.Verb == hub.VerbRemove }) {
+		return changes
+	}
+	each(hub.VerbAdd, func(_ *hub.Change, set string, in interval) { added[set] = append(added[set], in) })
+	for _, ins := range added {
+		slices.SortFunc(ins, func(a, b interval) int { return a.first.Compare(b.first) })
+	}
+	each(hub.VerbRemove, func(c *hub.Change, set string, old interval) {
+		// The last one that begins before old ends; a want has none inside another.
+		n := sort.Search(len(added[set]), func(i int) bool { return added[set][i].first.Compare(old.last) > 0 })
+		if n > 0 && added[set][n-1].last.Compare(old.first) >= 0 {
+			c.Verb, c.Detail = hub.VerbReplace, byPrefix+added[set][n-1].key
+		}
+	})
+	return changes
+}
+
+// byPrefix begins the detail of an interval that is replaced by another one.
+const byPrefix = "by "
 
 // Problems says what the kernel cannot do.
 func (v *View) Problems(want hub.Desired) []hub.Problem {
@@ -76,10 +122,10 @@ func (v *View) have(want hub.Desired, items []item) []hub.Object {
 		}
 		out = append(out, hub.Object{Key: "table inet " + keepName(v.table), Value: value, Unit: baseUnit, Hold: want.Base.Hold})
 	}
-	v.state.elements.all(func(object string, e stored) {
+	v.state.elements.all(func(e stored) {
 		u := unitOf(e.element, spokes)
 		shared := u.Kind == hub.UnitBase || u.Kind == hub.UnitEgress
-		out = append(out, hub.Object{Key: object, Value: e.value, Unit: u, Hold: shared && want.Base.Hold})
+		out = append(out, hub.Object{Key: e.object, Value: e.value, Unit: u, Hold: shared && want.Base.Hold})
 	})
 	return append(out, v.staleFlows(items)...)
 }

@@ -90,6 +90,8 @@ func reachItems(reaches []hub.Reach) []item {
 	out := make([]item, 0, len(reaches)*3/2)
 	marks := make(map[uint32]*liveMark)
 	var live []*liveMark
+	var buf []byte
+	spokesPrefix := objectKey("spokes4", "")
 	for _, r := range reaches {
 		if !r.Prefix.IsValid() || !r.Prefix.Addr().Is4() {
 			continue
@@ -101,10 +103,13 @@ func reachItems(reaches []hub.Reach) []item {
 			live = append(live, m)
 		}
 		m.hold = m.hold && r.Hold
-		e := stored{element{set: "spokes4", key: r.Prefix.Masked().String(), data: m.key, comment: m.comment}, m.value}
+		// One string holds object and key: there are up to ten thousand.
+		buf = r.Prefix.Masked().AppendTo(append(buf[:0], spokesPrefix...))
+		object := string(buf)
+		e := stored{element{set: "spokes4", key: object[len(spokesPrefix):], data: m.key, comment: m.comment}, object, m.value}
 		if r.Name != m.name {
 			e.comment = comment(r.Name)
-			e.value = e.element.value()
+			e.value = elementValue(e.data, e.comment)
 		}
 		out = append(out, item{stored: e, unit: r.Unit(), hold: r.Hold})
 	}
@@ -129,7 +134,7 @@ type liveMark struct {
 func newLiveMark(r hub.Reach) *liveMark {
 	m := &liveMark{key: markText(r.Mark & ourMask), name: r.Name, comment: comment(r.Name),
 		unit: hub.Unit{Kind: hub.UnitSpoke, Spoke: r.Spoke}, hold: true}
-	m.value = element{data: m.key, comment: m.comment}.value()
+	m.value = elementValue(m.key, m.comment)
 	return m
 }
 
@@ -146,14 +151,14 @@ func comment(name string) string {
 }
 
 // objects is the want as hub compares it: the tables and every element.
-func objects(want hub.Desired, table string, mode hub.Ownership, items []item) []hub.Object {
+func objects(want hub.Desired, table string, mode hub.Ownership, keep bool, items []item) []hub.Object {
 	out := make([]hub.Object, 0, len(items)+2)
 	out = append(out, hub.Object{Key: "table inet " + table, Value: skeletonValue(mode), Unit: baseUnit, Hold: want.Base.Hold})
-	if mode == hub.OwnershipPlain {
+	if keep {
 		out = append(out, hub.Object{Key: "table inet " + keepName(table), Value: keepValue, Unit: baseUnit, Hold: want.Base.Hold})
 	}
 	for _, it := range items {
-		out = append(out, hub.Object{Key: it.object(), Value: it.value, Unit: it.unit, Hold: it.hold})
+		out = append(out, hub.Object{Key: it.object, Value: it.value, Unit: it.unit, Hold: it.hold})
 	}
 	return out
 }
