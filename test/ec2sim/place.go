@@ -13,7 +13,7 @@ var noAddr netip.Addr
 // Making the objects of a cloud: used by the seeding methods and by the API alike.
 // Everything here obeys AWS's rules and answers with AWS's errors.
 
-var anywhere4, anywhere6 = netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")
+var anywhere4 = netip.MustParsePrefix("0.0.0.0/0")
 
 // checkBlock refuses what is no block of a VPC or subnet.
 func checkBlock(p netip.Prefix, code string) error {
