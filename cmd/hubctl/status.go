@@ -228,10 +228,13 @@ func (a *app) problems(list []hub.Problem) {
 		if seen[p.Code]++; seen[p.Code] > alike {
 			continue
 		}
-		head := fmt.Sprintf("  %-*s  %-*s  ", subject, cut(p.Subject, subject), code, p.Code)
+		head := fmt.Sprintf("  %-*s  %-*s  ", subject, cutSubject(p.Subject, subject), code, p.Code)
 		rest := strings.Repeat(" ", len([]rune(head)))
 		wrap(a.out, head, rest, p.Detail)
-		if p.Mend != "" {
+		switch {
+		case strings.Contains(p.Mend, "'"): // a command for a shell, to be copied whole
+			fmt.Fprintf(a.out, "    mend: %s\n", p.Mend)
+		case p.Mend != "":
 			wrap(a.out, rest+"mend: ", rest+"      ", p.Mend)
 		}
 	}
@@ -240,6 +243,14 @@ func (a *app) problems(list []hub.Problem) {
 			fmt.Fprintf(a.out, "  and %d more %s: hubctl status -o json\n", n, code)
 		}
 	}
+}
+
+// cutSubject shortens a subject; of a path the end tells more.
+func cutSubject(s string, n int) string {
+	if r := []rune(s); len(r) > n && strings.HasPrefix(s, "/") {
+		return "…" + string(r[len(r)-n+1:])
+	}
+	return cut(s, n)
 }
 
 // alike is how many problems of one code are shown.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 
@@ -19,6 +20,10 @@ func flows(_ context.Context, want hub.Desired) ([]daemon.Flow, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read conntrack: %w", err)
 	}
+	local, err := localAddresses()
+	if err != nil {
+		return nil, err
+	}
 	var out []daemon.Flow
 	for _, c := range list {
 		source, ok1 := netip.AddrFromSlice(c.Forward.SrcIP.To4())
@@ -26,8 +31,25 @@ func flows(_ context.Context, want hub.Desired) ([]daemon.Flow, error) {
 		if !ok1 || !ok2 || !fromTunnel(want, source) {
 			continue
 		}
-		out = append(out, daemon.Flow{Protocol: protocol(c.Forward.Protocol), Ours: c.Mark&hub.MarkClassMask != 0,
+		out = append(out, daemon.Flow{Protocol: protocol(c.Forward.Protocol), Ours: c.Mark&hub.MarkClassMask != 0, Local: local[target],
 			Source: netip.AddrPortFrom(source, c.Forward.SrcPort), Target: netip.AddrPortFrom(target, c.Forward.DstPort)})
+	}
+	return out, nil
+}
+
+// localAddresses are the hub's own.
+func localAddresses() (map[netip.Addr]bool, error) {
+	list, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, fmt.Errorf("list the hub's addresses: %w", err)
+	}
+	out := map[netip.Addr]bool{}
+	for _, a := range list {
+		if n, ok := a.(*net.IPNet); ok {
+			if ip, ok := netip.AddrFromSlice(n.IP); ok {
+				out[ip.Unmap()] = true
+			}
+		}
 	}
 	return out, nil
 }

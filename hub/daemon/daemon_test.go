@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -178,6 +179,10 @@ func TestFirstStartBesideAWorkingVPNObserves(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, base)
 			w.opts.Occupied = occupied
+			w.planes[1].base = true
+			w.opts.Flows = func(context.Context, hub.Desired) ([]Flow, error) {
+				return []Flow{{Protocol: "tcp", Source: netip.MustParseAddrPort("172.27.240.7:4000"), Target: netip.MustParseAddrPort("8.8.8.8:443")}}, nil
+			}
 			for range 2 { // a restart does not end it
 				d, stop := w.start()
 				after(time.Minute)
@@ -189,15 +194,15 @@ func TestFirstStartBesideAWorkingVPNObserves(t *testing.T) {
 			}
 			d, stop := w.start()
 			plan, err := d.Plan(t.Context())
-			if err != nil || len(plan.Changes) != 4 {
+			if err != nil || len(plan.Changes) != 5 {
 				t.Errorf("plan: %d changes, %v", len(plan.Changes), err)
 			}
-			if _, err := d.Sync(t.Context(), control.SyncRequest{}, "root"); err != nil {
-				t.Fatal(err)
+			if len(plan.Cuts) != 1 || plan.Cuts[0].Client != "172.27.240.7" {
+				t.Errorf("plan names %+v", plan.Cuts)
 			}
-			after(time.Second)
-			if w.planes[0].keys() == "" {
-				t.Error("sync did nothing")
+			done, err := d.Sync(t.Context(), control.SyncRequest{}, "root")
+			if err != nil || len(done.Changes) != 5 || w.planes[0].keys() == "" {
+				t.Errorf("sync did %+v, %v", done.Changes, err)
 			}
 			stop()
 			d, stop = w.start()

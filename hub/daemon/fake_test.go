@@ -27,6 +27,7 @@ type plane struct {
 	name hub.PlaneName
 	hit  func()
 
+	base   bool // has an object of the shared part, too
 	mu     sync.Mutex
 	have   map[string]hub.Object
 	writes []time.Time
@@ -46,7 +47,7 @@ func (p *plane) Observe(context.Context) (hub.View, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return view(maps.Clone(p.have)), nil
+	return view{maps.Clone(p.have), p.base}, nil
 }
 
 func (p *plane) Apply(_ context.Context, _ hub.View, cs []hub.Change) (hub.View, error) {
@@ -60,7 +61,7 @@ func (p *plane) Apply(_ context.Context, _ hub.View, cs []hub.Change) (hub.View,
 			p.have[c.Object] = hub.Object{Key: c.Object, Value: c.Detail, Unit: c.Unit}
 		}
 	}
-	return view(maps.Clone(p.have)), nil
+	return view{maps.Clone(p.have), p.base}, nil
 }
 
 func (p *plane) Watch(ctx context.Context, hit func()) error {
@@ -92,14 +93,20 @@ func (p *plane) count() int {
 	return len(p.writes)
 }
 
-type view map[string]hub.Object
+type view struct {
+	have map[string]hub.Object
+	base bool
+}
 
 func (v view) Plan(want hub.Desired) []hub.Change {
 	var objects []hub.Object
+	if v.base {
+		objects = append(objects, hub.Object{Key: "table", Unit: hub.Unit{Kind: hub.UnitBase}})
+	}
 	for _, r := range want.Reaches {
 		objects = append(objects, hub.Object{Key: r.Prefix.String(), Value: r.Name, Unit: r.Unit(), Hold: r.Hold})
 	}
-	return hub.Diff(objects, slices.Collect(maps.Values(v)))
+	return hub.Diff(objects, slices.Collect(maps.Values(v.have)))
 }
 
 // aws is a discoverer that says what it is told to.

@@ -81,6 +81,7 @@ type Flow struct {
 	Protocol       string
 	Source, Target netip.AddrPort // before translation
 	Ours           bool           // carries a mark of ours
+	Local          bool           // its target is the hub itself
 }
 
 // Tempo. Bounds of our own, not of the config.

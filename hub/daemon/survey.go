@@ -14,14 +14,16 @@ func (d *Daemon) surveys(ctx context.Context) error {
 	for {
 		began := time.Now()
 		again, err := d.survey(ctx)
-		for _, w := range waiting {
+		if len(waiting) == 0 {
+			d.Poke()
+		}
+		for _, w := range waiting { // who asked has a pass made, and wants to see what it does
 			w <- err
 		}
 		waiting = nil
 		if ctx.Err() != nil {
 			return nil
 		}
-		d.Poke()
 		next := d.interval()
 		if again {
 			next = surveyGap

@@ -38,7 +38,7 @@ func (d *Daemon) Plan(ctx context.Context) (control.Plan, error) {
 		d.mu.Lock()
 		who := d.clients.list
 		d.mu.Unlock()
-		p.Cuts = list(cuts(rep.Desired, flows, who))
+		p.Cuts = list(cuts(rep, flows, who))
 	}
 	return p, nil
 }
@@ -49,24 +49,28 @@ func (d *Daemon) Sync(ctx context.Context, req control.SyncRequest, by string) (
 		return control.Synced{}, fmt.Errorf("paused by %s since %s: hubctl resume comes first", p.By, p.Since.Format(time.RFC3339))
 	}
 	d.opts.Log.Info().Str(keyBy, by).Msg("sync asked for")
+	rep, err := d.askAndPass(ctx, passRequest{allowRemovals: req.AllowRemovals, mode: hub.ModeSync})
+	if err != nil {
+		return control.Synced{}, fmt.Errorf("sync: %w", err)
+	}
+	// Only now: until this pass nothing else was to write.
 	if err := d.adopt(); err != nil {
 		return control.Synced{}, err
 	}
+	return syncedOf(rep), nil
+}
+
+// askAndPass has a survey of everything made, then a pass, and waits for both.
+func (d *Daemon) askAndPass(ctx context.Context, req passRequest) (hub.Report, error) {
 	if err := d.ask(ctx); err != nil && !d.known() {
-		return control.Synced{}, err
+		d.Poke() // a survey somebody waits for leaves the pass to them
+		return hub.Report{}, err
 	}
-	done := make(chan hub.Report, 1)
-	select {
-	case d.asked <- passRequest{allowRemovals: req.AllowRemovals, mode: hub.ModeSync, done: done}:
-	case <-ctx.Done():
-		return control.Synced{}, fmt.Errorf("sync: %w", ctx.Err())
+	rep, err := d.passNow(ctx, req)
+	if err != nil {
+		d.Poke()
 	}
-	select {
-	case rep := <-done:
-		return syncedOf(rep), nil
-	case <-ctx.Done():
-		return control.Synced{}, fmt.Errorf("sync: the pass goes on, but takes longer than you wait: %w", ctx.Err())
-	}
+	return rep, err
 }
 
 // Desired answers hubctl export: what the last pass wanted.
@@ -86,10 +90,8 @@ func (d *Daemon) Reload(ctx context.Context, by string) (control.Done, error) {
 	if err := d.Reread(); err != nil {
 		return control.Done{}, err
 	}
-	if err := d.ask(ctx); err != nil && !d.known() {
-		return control.Done{}, err
-	}
-	return control.Done{Schema: control.Schema}, d.passNow(ctx)
+	_, err := d.askAndPass(ctx, passRequest{})
+	return control.Done{Schema: control.Schema}, err
 }
 
 // ask has a survey of everything made and waits for it.
@@ -135,7 +137,8 @@ func (d *Daemon) Pause(ctx context.Context, req control.PauseRequest, by string)
 		return control.Paused{}, err
 	}
 	line.Msg("paused")
-	return control.Paused{Schema: control.Schema, Pause: p}, d.passNow(ctx)
+	_, err := d.passNow(ctx, passRequest{})
+	return control.Paused{Schema: control.Schema, Pause: p}, err
 }
 
 // Resume answers hubctl resume.
@@ -146,22 +149,23 @@ func (d *Daemon) Resume(ctx context.Context, by string) (control.Paused, error) 
 	if err := d.setPause(nil); err != nil {
 		return control.Paused{}, err
 	}
-	return control.Paused{Schema: control.Schema}, d.passNow(ctx)
+	_, err := d.passNow(ctx, passRequest{})
+	return control.Paused{Schema: control.Schema}, err
 }
 
-// passNow waits for a pass.
-func (d *Daemon) passNow(ctx context.Context) error {
-	done := make(chan hub.Report, 1)
+// passNow has a pass made and waits for it.
+func (d *Daemon) passNow(ctx context.Context, req passRequest) (hub.Report, error) {
+	req.done = make(chan hub.Report, 1)
 	select {
-	case d.asked <- passRequest{done: done}:
+	case d.asked <- req:
 	case <-ctx.Done():
-		return fmt.Errorf("wait for a pass: %w", ctx.Err())
+		return hub.Report{}, fmt.Errorf("wait for a pass: %w", ctx.Err())
 	}
 	select {
-	case <-done:
-		return nil
+	case rep := <-req.done:
+		return rep, nil
 	case <-ctx.Done():
-		return fmt.Errorf("wait for a pass: %w", ctx.Err())
+		return hub.Report{}, fmt.Errorf("the pass goes on, but takes longer than you wait: %w", ctx.Err())
 	}
 }
 
