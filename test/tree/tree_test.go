@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // root is the tree's root: tests run in their package's folder.
@@ -56,6 +58,8 @@ func TestImportRulesRefuse(t *testing.T) {
 		{"hub/daemon", "peerhub/masq", true},
 		{"cmd/hubd", "peerhub/masq", false},
 		{"cmd/hubd", "peerhub/test/ec2sim", true},
+		{"cmd/hubctl", "peerhub/test/lab", true},
+		{"cmd/hublab", "peerhub/test/lab", false},
 		{"test/ec2sim", "peerhub/hub", true},
 		{"test/ec2sim", "github.com/aws/smithy-go", true},
 		{"test/lab", "peerhub/hub", true},
@@ -65,6 +69,55 @@ func TestImportRulesRefuse(t *testing.T) {
 		if (len(got) > 0) != c.refused {
 			t.Errorf("%s importing %s: refused = %v, want %v (%v)", c.pkg, c.imp, len(got) > 0, c.refused, got)
 		}
+	}
+}
+
+func TestCommandsLinkNothingOfTheTests(t *testing.T) {
+	deps := func(command string) []Package {
+		pkgs, err := load(root, "-deps", command)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pkgs
+	}
+	for _, command := range []string{"./cmd/hubd", "./cmd/hubctl"} {
+		if found := linked(deps(command)); len(found) > 0 {
+			t.Errorf("%s links %v", command, found)
+		}
+	}
+	// The control: the lab's own command does link them.
+	if len(linked(deps("./cmd/hublab"))) == 0 {
+		t.Error("nothing of test/ was found in ./cmd/hublab, so the check sees nothing")
+	}
+}
+
+func TestFilesAreShort(t *testing.T) {
+	long, tooLong, err := lengths(root, tracked(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range long {
+		t.Logf("%s, more than %d: still one idea?", f, longLines)
+	}
+	for _, f := range tooLong {
+		t.Errorf("%s, more than %d", f, tooLongLines)
+	}
+}
+
+func TestLongFilesAreFound(t *testing.T) {
+	dir := t.TempDir()
+	for name, lines := range map[string]int{"short.go": 400, "long.go": 401, "too.go": 501, "too_test.go": 501} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.Repeat("\n", lines)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	long, tooLong, err := lengths(dir, []string{"long.go", "short.go", "too.go", "too_test.go"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := [][]string{{"long.go has 401 lines"}, {"too.go has 501 lines"}}
+	if d := cmp.Diff(want, [][]string{long, tooLong}); d != "" {
+		t.Errorf("long and too long (-want +got):\n%s", d)
 	}
 }
 
@@ -100,6 +153,10 @@ func TestForbiddenTextsAreFound(t *testing.T) {
 		"hub/kroute/f.go":   `exec.Command("ip")`,
 		"hub/x_test.go":     "t.Skip(1)",
 		"cmd/hubctl/g.go":   `import "text/template"`,
+		"docs/h.md":         "as an AI would",
+		"docs/i.md":         "see /home/somebody/notes",
+		"hub/j.go":          "// contract.md section 3",
+		"hub/fine_test.go":  `import "peerhub/test/ec2sim"`,
 		"discovery/fine.go": "package discovery",
 	} {
 		path := filepath.Join(dir, name)
@@ -113,7 +170,7 @@ func TestForbiddenTextsAreFound(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := name != "discovery/fine.go" && name != "hub/state/c.go" && name != "test/lab/e.go"
+		want := !strings.Contains(name, "fine") && name != "hub/state/c.go" && name != "test/lab/e.go"
 		if (len(found) > 0) != want {
 			t.Errorf("%s with %q: found %v, want found = %v", name, text, found, want)
 		}

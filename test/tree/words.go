@@ -20,7 +20,7 @@ type forbidden struct {
 var goFiles = []string{".go"}
 
 var forbiddens = []forbidden{
-	{regexp.MustCompile(`(?i)\bhublab\b|\bec2sim\b|test/lab|test/fabric`), []string{"hub", "discovery", "masq", "vpnconf", "cmd/hubd", "cmd/hubctl", "deploy"}, nil, nil,
+	{regexp.MustCompile(`(?i)\bhublab\b|\bec2sim\b|test/lab|test/fabric`), []string{"hub", "discovery", "masq", "vpnconf", "cmd/hubd", "cmd/hubctl", "deploy"}, []string{"_test.go"}, nil,
 		"nothing outside test/ and cmd/hublab knows of the lab"},
 	{regexp.MustCompile(`\.(AddTable|AddSet|GetRules?|Monitor|AddMonitor|NewMonitor)\(`), []string{"masq"}, nil, goFiles,
 		"google/nftables v0.3.0 gets these wrong; masq/netlink.go has ours"},
@@ -34,6 +34,12 @@ var forbiddens = []forbidden{
 	{regexp.MustCompile(`(?m)^//go:build `), []string{""}, []string{"test/tree/"}, goFiles, "no build tag may leave a test unrun"},
 	{regexp.MustCompile(`zerolog/log"`), []string{""}, []string{"test/tree/"}, goFiles, "no global logger"},
 	{regexp.MustCompile(`\bpanic\(|log\.Fatal|os\.Exit\(`), []string{"hub", "discovery", "masq", "vpnconf"}, []string{"_test.go"}, goFiles, "only main exits, nothing panics on input"},
+	{regexp.MustCompile(`(?i)\b(claude|anthropic|openai|chatgpt|copilot|llm)\b|\b(?-i:AI)\b`), []string{""}, []string{"test/tree/"}, nil,
+		"the tree speaks of the product, not of how it was written"},
+	{regexp.MustCompile("(?m)(^|[\\s\"'`(=:])/(work|home/[a-z]+|root)/"), []string{""}, []string{"test/tree/"}, nil,
+		"a path of somebody's machine is of no use to a reader"},
+	{regexp.MustCompile(`\bfacts/[a-z0-9-]+\.md|\b(design|contract)\.md\b`), []string{""}, []string{"test/tree/"}, nil,
+		"a document that is not in the tree cannot be read there"},
 }
 
 // words reports every forbidden text in the files, which are paths below root.
