@@ -18,13 +18,11 @@ var (
 		"ec2:AcceptVpcPeeringConnection", "ec2:CreateVpcPeeringConnection", "ec2:CreateTags",
 		"sts:AssumeRole",
 	}
-	spokeActions = append([]string{
-		"ec2:DescribeVpcs", "ec2:DescribeSubnets", "ec2:DescribeRouteTables",
+	spokeActions = []string{
+		"ec2:DescribeVpcs", "ec2:DescribeSubnets", "ec2:DescribeRouteTables", "ec2:DescribeVpcPeeringConnections",
 		"ec2:CreateRoute", "ec2:ReplaceRoute", "ec2:DeleteRoute",
-	}, acceptActions...)
-
-	// acceptActions let hubctl add-spoke accept on the spoke's side through the role.
-	acceptActions = []string{"ec2:DescribeVpcPeeringConnections", "ec2:AcceptVpcPeeringConnection"}
+		"ec2:AcceptVpcPeeringConnection", // hubctl add-spoke, on the spoke's side
+	}
 )
 
 // IP protocol numbers, as security groups write them.
