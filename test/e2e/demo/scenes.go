@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,7 +25,7 @@ func (s *story) tell() error {
 		s.ns[h.Name], s.addr[h.Name], s.ids[h.Name] = h.Namespace, h.Addresses[0].String(), h.VPC
 	}
 	for _, scene := range []func() error{
-		s.byHand, s.hubdStarts, s.everybodyReaches, s.nobodyElse, s.strangers, s.newAccount, s.outsideAggregate,
+		s.byHand, s.hubdStarts, s.everybodyReaches, s.nobodyElse, s.newAccount, s.strangers, s.outsideAggregate,
 		s.secondaryCIDR, s.peeringDeleted, s.nothingLeft,
 	} {
 		if err := scene(); err != nil {
@@ -190,21 +191,50 @@ func (s *story) tunnelAddress(host string) string {
 	return "0.0.0.0"
 }
 
-// strangers: nobody gets in by asking.
+// strangers: nobody gets in by asking; who is listed is let in.
 func (s *story) strangers() error {
 	say("A stranger asks for a peering; a listed account asks too")
-	s.show("the stranger's request is still pending", contains("pending-acceptance"), s.aws("999999999999", "ec2", "describe-vpc-peering-connections",
-		"--query", "VpcPeeringConnections[].Status.Code")...)
-	s.show("no call was made into the stranger's account: the API log has none", check{"prints 0", func(out string, code int) bool {
-		return strings.TrimSpace(out) == "0"
-	}}, "sh", "-c", filepath.Join(s.bin, "hublab")+" log -o json | jq '[.requests[] | select(.principal != null and (.principal|test(\"hubd-\")) and .account == \"999999999999\")] | length'")
+	list := filepath.Join(s.dir(), "hubd", "accounts.d", asking+".yaml")
+	if err := s.do("sh", "-c", fmt.Sprintf("echo '%q: {name: svc4}' > %s; kill -HUP $(pgrep -f '[h]ubd --config %s')", asking, list, s.config())); err != nil {
+		return err
+	}
+	if err := s.do(s.aws(asking, "ec2", "create-vpc-peering-connection", "--vpc-id", s.ids["svc4"],
+		"--peer-owner-id", spec.HubAccount, "--peer-vpc-id", s.ids["hub"], "--query", "VpcPeeringConnection.Status.Code")...); err != nil {
+		return err
+	}
+	status := []string{"ec2", "describe-vpc-peering-connections", "--query", "VpcPeeringConnections[].Status.Code"}
+	s.await(20*time.Second, "the request of a listed account is accepted by hubd", contains("active"), s.aws(asking, status...)...)
+	s.show("the stranger's request is still pending", contains("pending-acceptance"), s.aws(stranger, status...)...)
+	s.show("no call was made into the stranger's account", check{"prints 0", func(out string, code int) bool {
+		return code == 0 && strings.TrimSpace(out) == "0"
+	}}, s.callsInto(stranger)...)
+	s.show("control: into the listed account there were calls", check{"prints a number above 0", func(out string, code int) bool {
+		n, err := strconv.Atoi(strings.TrimSpace(out))
+		return code == 0 && err == nil && n > 0
+	}}, s.callsInto(asking)...)
 	return nil
+}
+
+// Accounts of the lab that ask for a peering by themselves.
+const (
+	stranger = "999999999999"
+	asking   = "555555555555"
+)
+
+// callsInto counts, in the simulated AWS's log, who took on a role of the account and what
+// such a role did there.
+func (s *story) callsInto(account string) []string {
+	return []string{"sh", "-c", fmt.Sprintf(`%s log -o json | jq '[.requests[] | select(((.params.RoleArn // [""])[0] | test(":%[2]s:")) or (.account == "%[2]s" and (.principal | test("assumed-role"))))] | length'`,
+		filepath.Join(s.bin, "hublab"), account)}
 }
 
 // newAccount: a third account, inside an aggregate, on a session that was up all the time.
 func (s *story) newAccount() error {
 	say("A new account, while everything runs")
 	before := s.session("laptop1")
+	if strings.Count(before, "\n") != 1 {
+		return fmt.Errorf("the VPN server and laptop1's session are not to be seen: %q", before)
+	}
 	start := time.Now()
 	if err := s.do(s.ctl("add-spoke", "--config", s.config(), "--account", "444444444444", "--vpc", s.ids["svc3"], "--name", "svc3", "--wait", "--yes")...); err != nil {
 		return err
@@ -217,7 +247,7 @@ func (s *story) newAccount() error {
 
 // sessionCommand prints the server's process and the client's session: since when.
 func (s *story) sessionCommand(client string) string {
-	return fmt.Sprintf(`pgrep -f '%s/openvpn/server.conf' | head -1; awk -F'\t' '$1=="CLIENT_LIST" && $2=="%s" {print $2, $3, $9}' %s/openvpn/status`,
+	return fmt.Sprintf(`pgrep -f '%s/[o]penvpn/server.conf'; awk -F'\t' '$1=="CLIENT_LIST" && $2=="%s" {print $2, $3, $9}' %s/openvpn/status`,
 		s.dir(), client, s.dir())
 }
 
@@ -228,10 +258,7 @@ func (s *story) session(client string) string {
 
 // outsideAggregate: a spoke whose route must be pushed.
 func (s *story) outsideAggregate() error {
-	say("A new account outside every aggregate: its route must be pushed")
-	if err := s.do(s.ctl("add-spoke", "--config", s.config(), "--account", "555555555555", "--vpc", s.ids["svc4"], "--name", "svc4", "--wait", "--yes")...); err != nil {
-		return err
-	}
+	say("The account that asked is outside every aggregate: its route must be pushed")
 	s.await(20*time.Second, "the route is written where OpenVPN reads it at connect", contains("10.200.0.0 255.255.0.0"),
 		"cat", filepath.Join(s.dir(), "openvpn", "ccd", "peerhub.routes"))
 	s.await(20*time.Second, "status names who lacks it", contains("laptop1", "10.200.0.0/16"), s.ctl("clients")...)
@@ -266,7 +293,7 @@ func (s *story) hubTable() []string {
 func (s *story) peeringDeleted() error {
 	say("A peering is deleted: everything of that spoke goes")
 	s.show("before: the peering's prefixes stand in the kernel", contains("10.200.0.0/16"), s.in("hub", "ip", "route", "show", "table", "all", "proto", "104")...)
-	out, _ := s.exec(s.aws(spec.HubAccount, "ec2", "describe-vpc-peering-connections", "--filters", "Name=accepter-vpc-info.vpc-id,Values="+s.ids["svc4"],
+	out, _ := s.exec(s.aws(spec.HubAccount, "ec2", "describe-vpc-peering-connections", "--filters", "Name=requester-vpc-info.vpc-id,Values="+s.ids["svc4"],
 		"Name=status-code,Values=active", "--query", "VpcPeeringConnections[0].VpcPeeringConnectionId", "--output", "text"))
 	if err := s.do(s.aws(spec.HubAccount, "ec2", "delete-vpc-peering-connection", "--vpc-peering-connection-id", strings.TrimSpace(out))...); err != nil {
 		return err
@@ -275,7 +302,7 @@ func (s *story) peeringDeleted() error {
 	s.await(20*time.Second, "the kernel route is gone", lacks(gone), s.in("hub", "ip", "route", "show", "table", "all")...)
 	s.await(5*time.Second, "the set element is gone", lacks(gone), s.in("hub", "nft", "list", "table", "inet", "hubd")...)
 	s.await(10*time.Second, "the route in the hub's table is gone", lacks(gone), s.hubTable()...)
-	s.await(10*time.Second, "the route back in the spoke's table is gone", lacks(spec.HubSubnet().String()), s.aws("555555555555", "ec2", "describe-route-tables",
+	s.await(10*time.Second, "the route back in the spoke's table is gone", lacks(spec.HubSubnet().String()), s.aws(asking, "ec2", "describe-route-tables",
 		"--query", "RouteTables[].Routes[].[DestinationCidrBlock,VpcPeeringConnectionId]", "--output", "text")...)
 	s.await(5*time.Second, "the push is gone", lacks(gone), "cat", filepath.Join(s.dir(), "openvpn", "ccd", "peerhub.routes"))
 	s.show("control: the other spokes work on", contains("vpc=svc1"), s.curl("laptop1", "svc1")...)
