@@ -124,8 +124,6 @@ func (f *fake) Reload(context.Context, string) (control.Done, error) {
 	return control.Done{Schema: control.Schema}, nil
 }
 
-type fakeKey struct{}
-
 // hubd starts the fake hubd of this script.
 func hubd(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) > 0 {

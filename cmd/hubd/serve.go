@@ -37,7 +37,10 @@ func serve(ctx context.Context, c config.Config, path string, stderr io.Writer) 
 	if o.Control, err = listenControl(c.Control, log); err != nil {
 		return err
 	}
-	o.Metrics = listenMetrics(c.Metrics, log)
+	defer o.Control.Close() // once more is no harm
+	if o.Metrics = listenMetrics(c.Metrics, log); o.Metrics != nil {
+		defer o.Metrics.Close()
+	}
 	notifier, err := sdnotify.New()
 	if err == nil {
 		defer notifier.Close()

@@ -49,7 +49,7 @@ type Hub struct {
 // Interface joins a kernel interface with an EC2 one; without any the MAC addresses tell.
 type Interface struct {
 	Name string
-	ENI  hub.InterfaceID
+	ENI  hub.InterfaceID // "" = joined by MAC address
 }
 
 // AWS is how we enter accounts.

@@ -74,7 +74,7 @@ func (c *Config) decodeHub(f fields) {
 		if !ok {
 			return i, false
 		}
-		o.require("name", "eni")
+		o.require("name")
 		read(o, "name", &i.Name, kernelName)
 		read(o, "eni", &i.ENI, awsID[hub.InterfaceID]("eni"))
 		return i, true

@@ -72,8 +72,6 @@ func oneOf[T ~string](words ...T) func(value) (T, bool) {
 	}
 }
 
-func text(v value) (string, bool) { return v.scalar("text") }
-
 func boolean(v value) (bool, bool) {
 	if b, ok := v.node.(*ast.BoolNode); ok {
 		return b.Value, true

@@ -1,6 +1,9 @@
 package control
 
 import (
+	"net"
+	"os"
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -22,4 +25,34 @@ func become(uid, gid uint32, groups []uint32) error {
 		return errno
 	}
 	return nil
+}
+
+// connectAs connects with the credentials of somebody else. They belong to the thread, which ends with the goroutine.
+func connectAs(uid, gid uint32, groups []uint32, path string) (net.Conn, error) {
+	type result struct {
+		c   net.Conn
+		err error
+	}
+	ch := make(chan result)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread must not be used again
+		c, err := func() (net.Conn, error) {
+			fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				return nil, err
+			}
+			f := os.NewFile(uintptr(fd), path)
+			defer f.Close()
+			if err := become(uid, gid, groups); err != nil {
+				return nil, err
+			}
+			if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+				return nil, err
+			}
+			return net.FileConn(f)
+		}()
+		ch <- result{c, err}
+	}()
+	r := <-ch
+	return r.c, r.err
 }

@@ -98,14 +98,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	err := g.Wait()
 	d.notify("STOPPING=1")
-	if err != nil && ctx.Err() == nil {
+	if err != nil {
 		return fmt.Errorf("hubd: %w", err)
 	}
 	d.opts.Log.Info().Msg("hubd ends, the data path stays up")
-	if err == context.Canceled {
-		return nil
-	}
-	return err
+	return nil
 }
 
 // Poke asks for a pass.
