@@ -46,9 +46,7 @@ func TestAFlushInPlainMode(t *testing.T) {
 			server := r.beyond.start(t, "exec socat TCP4-LISTEN:9000 -")
 			await(t, "the server is up", func() bool { return r.beyond.run(t, "ss -Hltn sport = :9000") != "" })
 			conn := r.client.start(t, "exec socat - TCP4:"+billingHost+":9000")
-			if _, err := fmt.Fprintln(conn.in, "one"); err != nil {
-				t.Fatal(err)
-			}
+			conn.send(t, "one")
 			server.await(t, "one")
 			calls := r.p.watchCalls(t)
 			if !keep {
@@ -62,33 +60,20 @@ func TestAFlushInPlainMode(t *testing.T) {
 				t.Fatalf("after the flush:\n%s", out)
 			}
 			// The far end speaks into the gap; without NAT the hub's own stack answers with RST.
-			server.talkNow(t, "into the gap")
+			server.send(t, "into the gap")
 			if !keep {
-				await(t, "the connection is reset", func() bool { return server.cmdDone(r.beyond, t) })
+				await(t, "the connection is reset", func() bool { return r.beyond.run(t, "ss -Htn sport = :9000") == "" })
 				return
 			}
 			conn.await(t, "into the gap")
 			syncTo(t, r.p, sample())
 			conn.talk(t, "ping", "into the gap")
 			server.await(t, "ping")
-			server.talkNow(t, "pong")
+			server.send(t, "pong")
 			conn.await(t, "pong")
 			r.client.run(t, pingOnce+dataHost)
 		})
 	}
-}
-
-func (p *process) talkNow(t *testing.T, line string) {
-	t.Helper()
-	if _, err := fmt.Fprintln(p.in, line); err != nil {
-		t.Fatalf("write to a running flow: %v", err)
-	}
-}
-
-// cmdDone reports whether the server's connection is gone.
-func (p *process) cmdDone(n *ns, t *testing.T) bool {
-	t.Helper()
-	return n.run(t, "ss -Htn sport = :9000") == ""
 }
 
 // In persist mode a foreign flush, deletion and addition do nothing, and after the
@@ -98,7 +83,7 @@ func TestAFlushInPersistMode(t *testing.T) {
 	r := newRig(t, hub.OwnershipPersist)
 	r.beyond.serve(t, 9000, beyondHosts...)
 	syncTo(t, r.p, sample())
-	flow := r.client.start(t, "socat - UDP4:"+billingHost+":9000")
+	flow := r.client.udp(t, billingHost+":9000")
 	flow.talk(t, "one", " one")
 	r.hub.run(t, "nft flush ruleset")
 	for _, foreign := range []string{"delete table inet hubd", "flush chain inet hubd gate", "add element inet hubd tunnels { eth9 }"} {
@@ -133,12 +118,12 @@ func TestTheModeChangesUnderTraffic(t *testing.T) {
 	r := newRig(t, hub.OwnershipPlain)
 	r.beyond.serve(t, 9000, beyondHosts...)
 	want := sample()
-	flow := (*process)(nil)
+	flow := (*udpFlow)(nil)
 	for i, mode := range []hub.Ownership{hub.OwnershipPlain, hub.OwnershipPersist, hub.OwnershipPlain} {
 		want.Base.Ownership = mode
 		syncTo(t, r.p, want)
 		if flow == nil {
-			flow = r.client.start(t, "socat - UDP4:"+billingHost+":9000")
+			flow = r.client.udp(t, billingHost+":9000")
 		}
 		flow.talk(t, string(mode)+fmt.Sprint(i), " "+string(mode)+fmt.Sprint(i))
 		if got := r.p.Mode().Ownership; got != mode {

@@ -80,31 +80,36 @@ func (n *ns) run(t *testing.T, script string) string {
 	return out
 }
 
-// process is something that runs in the background; what it prints can be waited for.
-type process struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
+// buffer is written by one goroutine and read by another.
+type buffer struct {
 	mu  sync.Mutex
 	out bytes.Buffer
 }
 
-func (p *process) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.out.Write(b)
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.out.Write(p)
 }
 
-func (p *process) output() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.out.String()
+func (b *buffer) output() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.out.String()
+}
+
+// process is something that runs in the background; what it prints can be waited for.
+type process struct {
+	buffer
+	cmd *exec.Cmd
+	in  io.WriteCloser
 }
 
 func (n *ns) start(t *testing.T, script string) *process {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &process{cmd: n.command(ctx, script)}
-	p.cmd.Stdout, p.cmd.Stderr = p, p
+	p.cmd.Stdout, p.cmd.Stderr = &p.buffer, &p.buffer
 	var err error
 	if p.in, err = p.cmd.StdinPipe(); err == nil {
 		err = p.cmd.Start()

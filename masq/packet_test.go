@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 
 	"peerhub/hub"
@@ -143,6 +144,10 @@ func TestTranslation(t *testing.T) {
 				}
 			}
 			r.client.run(t, pingOnce+billingHost)
+			// An ICMP error of a flow finds its way back through the gate.
+			if out, _ := r.client.try(t, "echo x | socat -t2 - UDP4:"+billingHost+":9999"); !strings.Contains(out, "Connection refused") {
+				t.Errorf("a closed port beyond is not reported: %s", out)
+			}
 			counters, err := r.p.Counters(ctx)
 			if err != nil {
 				t.Fatal(err)
@@ -163,7 +168,7 @@ func TestLeaveIsLeftAlone(t *testing.T) {
 	r.beyond.serve(t, 9000, beyondHosts...)
 	syncTo(t, r.p, sample())
 	for dst, src := range map[string]string{unpeeredHost: client2Host, billingHost: "10.100.0.10"} {
-		p := r.client2.start(t, "socat - UDP4:"+dst+":9000")
+		p := r.client2.udp(t, dst+":9000")
 		p.talk(t, "x", "from "+src+" ")
 	}
 	r.beyond.run(t, pingOnce+"-I "+unpeeredHost+" "+client2Host)
@@ -215,7 +220,7 @@ func TestForeignMarksSurvive(t *testing.T) {
 			}'`, set, foreign|0x1234, foreign|0x1234|data&classMask, foreign|data))
 			syncTo(t, r.p, sample())
 			before := r.hub.run(t, "nft -s list table inet foreign")
-			p := r.client.start(t, "socat - UDP4:"+dataHost+":9000")
+			p := r.client.udp(t, dataHost+":9000")
 			p.talk(t, "x", "from 10.100.0.10 ")
 			if out := r.hub.run(t, "nft list table inet foreign"); regexp.MustCompile(`packets 0 .*as it should be`).MatchString(out) {
 				t.Errorf("marks are not what they should be:\n%s\n%s", out, r.hub.run(t, "conntrack -L"))

@@ -2,7 +2,9 @@ package masq
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"runtime"
@@ -63,27 +65,102 @@ func newRig(t *testing.T, mode hub.Ownership) *rig {
 	return r
 }
 
-// serve starts servers that answer every datagram and greet every connection with the
-// address and port they see. Datagrams are answered from the address they came to.
+// serve answers every datagram to one of addrs from the address it came to, and greets
+// every connection to the port, with the address and port of the client as seen here.
 func (n *ns) serve(t *testing.T, port int, addrs ...string) {
 	t.Helper()
-	for _, a := range addrs {
-		n.start(t, fmt.Sprintf(`exec socat UDP4-RECVFROM:%d,bind=%s,fork SYSTEM:'read x; echo from $SOCAT_PEERADDR $SOCAT_PEERPORT $x'`, port, a))
-	}
-	n.start(t, fmt.Sprintf(`exec socat TCP4-LISTEN:%d,fork,reuseaddr SYSTEM:'echo from $SOCAT_PEERADDR $SOCAT_PEERPORT; cat'`, port))
-	await(t, "servers are up", func() bool {
-		up := n.run(t, fmt.Sprintf("ss -Hltun sport = :%d", port))
-		return strings.Count(up, "\n") == len(addrs)+1
+	n.inside(t, func() error {
+		for _, a := range addrs {
+			c, err := net.ListenPacket("udp4", fmt.Sprintf("%s:%d", a, port))
+			if err != nil {
+				return err
+			}
+			t.Cleanup(func() { _ = c.Close() })
+			go answer(c)
+		}
+		l, err := net.Listen("tcp4", fmt.Sprintf(":%d", port))
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { _ = l.Close() })
+		go greet(l)
+		return nil
 	})
 }
 
-// talk writes a line to a running flow and waits for one more answer.
-func (p *process) talk(t *testing.T, line, want string) {
+func seen(from net.Addr) string { return "from " + strings.Replace(from.String(), ":", " ", 1) + " " }
+
+func answer(c net.PacketConn) {
+	b := make([]byte, 2048)
+	for {
+		n, from, err := c.ReadFrom(b)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err == nil {
+			_, _ = c.WriteTo([]byte(seen(from)+string(b[:n])), from)
+		}
+	}
+}
+
+func greet(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer func() { _ = c.Close() }()
+			_, _ = fmt.Fprintln(c, seen(c.RemoteAddr()))
+			_, _ = io.Copy(c, c)
+		}()
+	}
+}
+
+// udpFlow is a running UDP flow.
+type udpFlow struct {
+	net.Conn
+	buffer
+}
+
+func (n *ns) udp(t *testing.T, addr string) *udpFlow {
 	t.Helper()
-	if _, err := fmt.Fprintln(p.in, line); err != nil {
+	f := &udpFlow{}
+	n.inside(t, func() (err error) {
+		f.Conn, err = net.Dial("udp4", addr)
+		return err
+	})
+	t.Cleanup(func() { _ = f.Close() })
+	go func() { _, _ = io.Copy(&f.buffer, f.Conn) }()
+	return f
+}
+
+func (f *udpFlow) send(t *testing.T, line string) {
+	t.Helper()
+	if _, err := f.Conn.Write([]byte(line + "\n")); err != nil {
 		t.Fatalf("write to a running flow: %v", err)
 	}
+}
+
+// talk sends a line and waits for the answer to it.
+func (f *udpFlow) talk(t *testing.T, line, want string) {
+	t.Helper()
+	f.send(t, line)
+	await(t, fmt.Sprintf("%q in the answers of %s", want, f.RemoteAddr()), func() bool { return strings.Contains(f.output(), want) })
+}
+
+// talk writes a line to a process and waits for something it prints.
+func (p *process) talk(t *testing.T, line, want string) {
+	t.Helper()
+	p.send(t, line)
 	p.await(t, want)
+}
+
+func (p *process) send(t *testing.T, line string) {
+	t.Helper()
+	if _, err := fmt.Fprintln(p.in, line); err != nil {
+		t.Fatalf("write to %s: %v", p.cmd.Args[len(p.cmd.Args)-1], err)
+	}
 }
 
 func (r *rig) drops(t *testing.T) map[string]Counter {

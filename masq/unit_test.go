@@ -59,6 +59,7 @@ func TestWanted(t *testing.T) {
 			{Name: `x"; }`, Prefix: prefix("10.1.0.0/16"), Mark: 0x02000001, Hold: true},
 			{Name: strings.Repeat("n", 80), Prefix: prefix("10.2.0.0/16"), Mark: 0x02000002, Hold: true},
 			{Name: strings.Repeat("n", 80), Prefix: prefix("10.3.0.0/16"), Mark: 0x02000002},
+			{Name: "again", Prefix: prefix("10.3.0.0/16"), Mark: 0x02000004},
 			{Name: "six", Prefix: prefix("fd00:1::/56"), Mark: 0x02000003},
 		}}, []string{
 			`element back 0x02000001 = "x____" h`, `element back 0x02000002 = "` + strings.Repeat("n", 63) + `"`,

@@ -92,10 +92,13 @@ func reachItems(reaches []hub.Reach) []item {
 	var live []*liveMark
 	var buf []byte
 	spokesPrefix := objectKey("spokes4", "")
+	var last netip.Prefix
 	for _, r := range reaches {
-		if !r.Prefix.IsValid() || !r.Prefix.Addr().Is4() {
+		// Sorted by prefix: of two with the same one, the first is it.
+		if !r.Prefix.IsValid() || !r.Prefix.Addr().Is4() || r.Prefix == last {
 			continue
 		}
+		last = r.Prefix
 		m, ok := marks[r.Mark&ourMask]
 		if !ok {
 			m = newLiveMark(r)
