@@ -232,7 +232,7 @@ func (a *app) problems(list []hub.Problem) {
 		rest := strings.Repeat(" ", len([]rune(head)))
 		wrap(a.out, head, rest, p.Detail)
 		switch {
-		case strings.Contains(p.Mend, "'"): // a command for a shell, to be copied whole
+		case strings.Contains(p.Mend, " '"): // a quoted word, so a command for a shell, to be copied whole
 			fmt.Fprintf(a.out, "    mend: %s\n", p.Mend)
 		case p.Mend != "":
 			wrap(a.out, rest+"mend: ", rest+"      ", p.Mend)
