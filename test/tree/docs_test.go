@@ -1,0 +1,93 @@
+package tree
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"peerhub/test/tree/reference"
+)
+
+// TestGeneratedPagesAreThoseOfTheCode fails when a page of docs says what the code does
+// not any more.
+func TestGeneratedPagesAreThoseOfTheCode(t *testing.T) {
+	hubctl := filepath.Join(t.TempDir(), "hubctl")
+	cmd := exec.Command("go", "build", "-o", hubctl, "./cmd/hubctl")
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build hubctl: %v\n%s", err, out)
+	}
+	pages, err := reference.Pages(root, hubctl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range pages {
+		have, err := os.ReadFile(filepath.Join(root, path))
+		if err != nil {
+			t.Errorf("%v: make docs writes it", err)
+			continue
+		}
+		if d := cmp.Diff(want, string(have)); d != "" {
+			t.Errorf("%s is not what the code says; make docs writes it anew (-code +page):\n%s", path, d)
+		}
+	}
+}
+
+// TestGeneratedPagesHaveEverything looks for what must be on them, by other ways than the
+// generator's.
+func TestGeneratedPagesHaveEverything(t *testing.T) {
+	for _, c := range []struct {
+		page, source string
+		find         *regexp.Regexp
+		form         string // of what is found, on the page
+		least        int
+	}{
+		{"problems.md", "hub/problem.go", regexp.MustCompile(`(?m)^\t(?:\w+ +Code += )"([A-Z_]+)"`), "| `%` |", 30},
+		{"metrics.md", "hub/daemon/metrics.go", regexp.MustCompile(`(?:kind(?:Gauge|Counter), |addTo\(p, )"([a-z_]+)"`), "| `hubd_%` |", 15},
+		{"hubctl.md", "cmd/hubctl/root.go", regexp.MustCompile(`\b([a-z]+)(?:[A-Z][a-z]+)?Command,`), "## hubctl ", 8},
+	} {
+		page, err := os.ReadFile(filepath.Join(root, "docs", c.page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		source, err := os.ReadFile(filepath.Join(root, c.source))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := c.find.FindAllSubmatch(source, -1)
+		if len(found) < c.least {
+			t.Errorf("%d found in %s, expected %d at least: has its form changed?", len(found), c.source, c.least)
+		}
+		for _, m := range found {
+			if want := strings.ReplaceAll(c.form, "%", string(m[1])); !strings.Contains(string(page), want) {
+				t.Errorf("docs/%s lacks %q, which %s has", c.page, want, c.source)
+			}
+		}
+	}
+}
+
+// TestArchitectureShowsTheImportRules holds the table of docs/architecture.md against rules.
+func TestArchitectureShowsTheImportRules(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join(root, "docs", "architecture.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(b), "\n## Packages")
+	section, _, _ = strings.Cut(section, "\n## ")
+	shown := map[string]string{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z0-9/]+)` \\| [^|]+ \\| ([^|]+) \\|$").FindAllStringSubmatch(section, -1) {
+		shown[m[1]] = m[2]
+	}
+	want := map[string]string{}
+	for pkg, r := range rules {
+		want[pkg] = r.text()
+	}
+	if d := cmp.Diff(want, shown); d != "" {
+		t.Errorf("docs/architecture.md (-rules +page):\n%s", d)
+	}
+}
