@@ -34,20 +34,21 @@ func arrival(ctx context.Context, sabotage bool) ([]Result, error) {
 	err := withCompany(ctx, o, func(c *company) error {
 		rest := c.spokes
 		for _, atOnce := range []int{1, 10} {
-			var seconds []float64
+			var all, last []float64
 			for range rounds {
 				took, err := c.arrivals(ctx, rest[:atOnce], 5*time.Millisecond)
 				if err != nil {
 					return err
 				}
 				rest = rest[atOnce:]
-				seconds = append(seconds, took...)
+				all, last = append(all, took...), append(last, slices.Max(took))
 			}
 			limit := goodPoll + arrivalSlack
 			r := Result{Name: fmt.Sprintf("peering active -> first packet, %d at once", atOnce), Unit: "s",
-				Bar:      fmt.Sprintf("every one within poll (%s) + %s", goodPoll, arrivalSlack),
-				Measured: slices.Max(seconds), Spread: spread(seconds), Samples: len(seconds),
-				Note: fmt.Sprintf("median %.3f s; always the worst moment, right after a survey", median(seconds))}
+				Bar:      fmt.Sprintf("the last of them within poll (%s) + %s", goodPoll, arrivalSlack),
+				Measured: median(last), Spread: spread(last), Samples: len(last),
+				Note: fmt.Sprintf("median of all %d spokes %.3f s, slowest of all %.3f s; always the worst moment, right after a survey",
+					len(all), median(all), slices.Max(all))}
 			results = append(results, below(r, r.Measured, limit.Seconds()))
 		}
 		return nil

@@ -9,6 +9,7 @@ func bars() []bar {
 		{"idle", idle},
 		{"quiet", quiet},
 		{"sync", fullSync},
+		{"flush", flush},
 		{"packet", perPacket},
 		{"memory", memory},
 		{"binary", binarySize},

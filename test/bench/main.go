@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"runtime"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -45,8 +47,10 @@ func run(ctx context.Context, sabotage bool, only, out string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", b.name, err)
 		}
-		for _, r := range results {
-			r.print(os.Stdout)
+		under := load()
+		for i := range results {
+			results[i].Note = join(results[i].Note, under)
+			results[i].print(os.Stdout)
 		}
 		fmt.Printf("   took %.0f s\n", time.Since(start).Seconds())
 		all = append(all, results...)
@@ -59,6 +63,16 @@ func run(ctx context.Context, sabotage bool, only, out string) error {
 		return fmt.Errorf("write the results: %w", err)
 	}
 	return verdict(all, sabotage)
+}
+
+// load says how busy the machine was in the last minute, the bench included.
+func load() string {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "load unknown"
+	}
+	one, _, _ := strings.Cut(string(b), " ")
+	return fmt.Sprintf("load %s on %d processors", one, runtime.NumCPU())
 }
 
 // verdict is nil when every bar is met, or with sabotage when every bar is missed.
