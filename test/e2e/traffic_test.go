@@ -323,3 +323,22 @@ func (p *pinger) unharmed() {
 func others(all []string, some ...string) []string {
 	return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return slices.Contains(some, s) })
 }
+
+// stalls waits until nothing comes back of 200 packets sent one after the other.
+func (f *flow) stalls(r *rig) {
+	r.t.Helper()
+	sent, back, _ := f.state()
+	eventually(r.t, f.name+" stalls", func() error {
+		nowSent, nowBack, err := f.state()
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if nowBack != back {
+			sent, back = nowSent, nowBack
+		}
+		if nowSent < sent+200 {
+			return fmt.Errorf("%d came back", nowBack)
+		}
+		return nil
+	})
+}

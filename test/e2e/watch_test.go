@@ -151,3 +151,6 @@ func (r *rig) settled() {
 		return nil
 	})
 }
+
+// handles are numbers that nft gives to what is made: new after a repair.
+var handles = regexp.MustCompile(` # handle \d+`)
