@@ -1,9 +1,10 @@
 package hub
 
 import (
-	"maps"
+	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // Desired is the whole want of a pass: what should be reachable now, and by which way. Sorted.
@@ -156,38 +157,55 @@ type Object struct {
 }
 
 // Diff says which changes lead from have to want, sorted by key. A held object of the
-// want protects its key: neither added, replaced nor removed.
+// want protects its key: neither added, replaced nor removed. Of two objects of have with
+// one key the last counts.
 func Diff(want, have []Object) []Change {
-	old := make(map[string]Object, len(have))
-	for _, o := range have {
-		old[o.Key] = o
+	places := make(map[string]int, len(have))
+	for i := range have {
+		places[have[i].Key] = i
 	}
-	var out []Change
-	for _, w := range want {
-		h, ok := old[w.Key]
-		delete(old, w.Key)
+	met := make([]bool, len(have))
+	out := make([]Change, 0, max(0, len(want)-len(have)))
+	for i := range want {
+		w := &want[i]
+		at, there := places[w.Key]
+		if there = there && !met[at]; there {
+			met[at] = true
+		}
 		switch {
-		case w.Hold || h.Hold:
-		case !ok:
+		case w.Hold || there && have[at].Hold:
+		case !there:
 			out = append(out, Change{Verb: VerbAdd, Unit: w.Unit, Object: w.Key, Detail: w.Value})
-		case h.Value != w.Value:
+		case have[at].Value != w.Value:
 			out = append(out, Change{Verb: VerbReplace, Unit: w.Unit, Object: w.Key, Detail: w.Value})
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(old)) {
-		if h := old[key]; !h.Hold {
-			out = append(out, Change{Verb: VerbRemove, Unit: h.Unit, Object: key, Detail: h.Value})
+	for i := range have {
+		if h := &have[i]; !met[i] && !h.Hold && places[h.Key] == i {
+			out = append(out, Change{Verb: VerbRemove, Unit: h.Unit, Object: h.Key, Detail: h.Value})
 		}
 	}
-	slices.SortStableFunc(out, func(a, b Change) int {
-		switch {
-		case a.Object < b.Object:
-			return -1
-		case a.Object > b.Object:
-			return 1
-		}
-		return 0
-	})
+	return sortChanges(out)
+}
+
+// sortChanges returns cs by object, those of one object in the order they have. A change
+// is large, so places are sorted and each change is moved once.
+func sortChanges(cs []Change) []Change {
+	if len(cs) == 0 {
+		return nil
+	}
+	if slices.IsSortedFunc(cs, func(a, b Change) int { return strings.Compare(a.Object, b.Object) }) {
+		return cs
+	}
+	places := make([]int, len(cs))
+	for i := range places {
+		places[i] = i
+	}
+	slices.SortFunc(places, func(i, j int) int { return cmp.Or(strings.Compare(cs[i].Object, cs[j].Object), i-j) })
+	out := make([]Change, len(cs))
+	for to, from := range places {
+		out[to] = cs[from]
+	}
 	return out
 }
 

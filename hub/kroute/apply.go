@@ -2,6 +2,7 @@ package kroute
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -43,35 +44,36 @@ func (p *Plane) apply(ctx context.Context, v *view, changes []hub.Change) (*view
 	}
 	steps := make([]step, 0, len(changes))
 	sysctls := false
-	for _, c := range changes {
+	for i := range changes {
+		c := &changes[i]
 		if name, ok := strings.CutPrefix(c.Object, "sysctl "); ok {
 			sysctls = true
 			if err := p.in.writeSysctl(sysctlPath(name), c.Detail); err != nil {
-				fail(c, err)
+				fail(*c, err)
 			}
 			continue
 		}
 		s, err := v.step(c)
 		if err != nil {
-			fail(c, err)
+			fail(*c, err)
 			continue
 		}
 		steps = append(steps, s)
 	}
-	// Routes before the rules that lead to them, and the other way when they go.
-	slices.SortStableFunc(steps, func(a, b step) int { return a.turn() - b.turn() })
+	order := inTurn(steps)
 	msgs := make([]message, len(steps))
-	for i, s := range steps {
-		msgs[i] = s.msg
+	for i, at := range order {
+		msgs[i] = steps[at].msg
 	}
-	done := steps[:0]
+	done := make([]*step, 0, len(steps))
 	for i, err := range p.conn.send(ctx, msgs) {
+		s := &steps[order[i]]
 		gone := errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT)
-		if err != nil && !(steps[i].change.Verb == hub.VerbRemove && gone) {
-			fail(steps[i].change, err)
+		if err != nil && !(s.change.Verb == hub.VerbRemove && gone) {
+			fail(*s.change, err)
 			continue
 		}
-		done = append(done, steps[i])
+		done = append(done, s)
 	}
 	err := capped(failed)
 	if err == nil && !sysctls && p.seen == v && !p.stale.Load() {
@@ -95,29 +97,45 @@ func capped(errs []error) error {
 
 // step is one change with the message that makes it.
 type step struct {
-	change hub.Change
+	change *hub.Change
+	turn   int
 	isRule bool
 	route  route
 	rule   rule
 	msg    message
 }
 
-// turn orders steps: routes are made first and removed last.
-func (s step) turn() int {
-	switch {
-	case s.change.Verb != hub.VerbRemove && !s.isRule:
-		return 0
-	case s.change.Verb != hub.VerbRemove:
-		return 1
-	case s.isRule:
-		return 2
-	}
-	return 3
+// The turns: routes before the rules that lead to them, and the other way when they go.
+const (
+	turnNewRoute = iota
+	turnNewRule
+	turnOldRule
+	turnOldRoute
+)
+
+// inTurn returns the places of steps in the order in which they are made: by turn, and
+// routes by prefix, which the kernel's tree takes fastest.
+func inTurn(steps []step) []int {
+	return places(len(steps), func(i, j int) int {
+		a, b := &steps[i], &steps[j]
+		if a.turn != b.turn {
+			return a.turn - b.turn
+		}
+		return compareKeys(&a.route.routeKey, &b.route.routeKey)
+	})
 }
 
 // step makes a change of Plan into a message.
-func (v *view) step(c hub.Change) (step, error) {
-	s := step{change: c, isRule: strings.HasPrefix(c.Object, "rule ")}
+func (v *view) step(c *hub.Change) (step, error) {
+	s := step{change: c, turn: turnNewRoute, isRule: strings.HasPrefix(c.Object, "rule ")}
+	switch remove := c.Verb == hub.VerbRemove; {
+	case s.isRule && remove:
+		s.turn = turnOldRule
+	case s.isRule:
+		s.turn = turnNewRule
+	case remove:
+		s.turn = turnOldRoute
+	}
 	var err error
 	if s.isRule {
 		if s.rule, err = v.parseRule(c.Object); err == nil {
@@ -147,7 +165,8 @@ func (v *view) step(c hub.Change) (step, error) {
 
 // message is the request that adds, replaces or removes the route.
 func (r route) message(verb hub.Verb, index int) message {
-	h := nl.RtMsg{RtMsg: unix.RtMsg{Family: family(r.Dst.Addr()), Dst_len: uint8(r.Dst.Bits()), Protocol: protocol}}
+	// struct rtmsg: family, lengths, TOS, table, protocol, scope, type, flags
+	h := unix.RtMsg{Family: family(r.Dst.Addr()), Dst_len: uint8(r.Dst.Bits()), Protocol: protocol}
 	m := message{typ: unix.RTM_NEWROUTE, flags: unix.NLM_F_CREATE | unix.NLM_F_EXCL}
 	switch {
 	case verb == hub.VerbRemove:
@@ -157,7 +176,7 @@ func (r route) message(verb hub.Verb, index int) message {
 		m.flags = unix.NLM_F_CREATE | unix.NLM_F_REPLACE
 	}
 	if verb != hub.VerbRemove {
-		h.Type = map[kind]uint8{unicast: unix.RTN_UNICAST, blackhole: unix.RTN_BLACKHOLE, unreachable: unix.RTN_UNREACHABLE}[r.Kind]
+		h.Type = r.Kind.number()
 		if r.Kind == unicast && !r.Via.IsValid() {
 			h.Scope = unix.RT_SCOPE_LINK
 		}
@@ -166,21 +185,34 @@ func (r route) message(verb hub.Verb, index int) message {
 			h.Flags = unix.RTNH_F_ONLINK
 		}
 	}
-	m.body = append(make([]byte, 0, 64), h.Serialize()...)
-	m.body = appendAttr32(m.body, unix.RTA_TABLE, r.Table)
+	b := append(make([]byte, 0, 64), h.Family, h.Dst_len, h.Src_len, h.Tos, h.Table, h.Protocol, h.Scope, h.Type)
+	b = binary.NativeEndian.AppendUint32(b, h.Flags)
+	b = appendAttr32(b, unix.RTA_TABLE, r.Table)
 	if r.Dst.Bits() > 0 {
-		m.body = appendAttr(m.body, unix.RTA_DST, r.Dst.Addr().AsSlice())
+		b = appendAddr(b, unix.RTA_DST, r.Dst.Addr())
 	}
 	if r.Metric != 0 {
-		m.body = appendAttr32(m.body, unix.RTA_PRIORITY, r.Metric)
+		b = appendAttr32(b, unix.RTA_PRIORITY, r.Metric)
 	}
 	if r.Via.IsValid() {
-		m.body = appendAttr(m.body, unix.RTA_GATEWAY, r.Via.AsSlice())
+		b = appendAddr(b, unix.RTA_GATEWAY, r.Via)
 	}
 	if index != 0 {
-		m.body = appendAttr32(m.body, unix.RTA_OIF, uint32(index))
+		b = appendAttr32(b, unix.RTA_OIF, uint32(index))
 	}
+	m.body = b
 	return m
+}
+
+// number is the kernel's number of a kind we make.
+func (k kind) number() uint8 {
+	switch k {
+	case blackhole:
+		return unix.RTN_BLACKHOLE
+	case unreachable:
+		return unix.RTN_UNREACHABLE
+	}
+	return unix.RTN_UNICAST
 }
 
 // message is the request that adds or removes the rule.
@@ -212,40 +244,30 @@ func (r rule) message(verb hub.Verb) message {
 }
 
 // after is the view with steps made.
-func (v *view) after(steps []step) *view {
+func (v *view) after(steps []*step) *view {
 	out := *v
 	out.rules = slices.Clone(v.rules)
 	few := len(steps) <= fewEdits
-	edits := map[routeKey]*step{}
-	for i := range steps {
-		s := &steps[i]
+	var edits []edit
+	for _, s := range steps {
 		remove := s.change.Verb == hub.VerbRemove
 		switch {
 		case s.isRule && remove:
 			out.rules = slices.DeleteFunc(out.rules, func(r rule) bool { return r == s.rule })
 		case s.isRule:
 			out.rules = append(out.rules, s.rule)
-		case !few:
-			edits[s.route.routeKey] = s
-		case remove:
+		case few && remove:
 			out.routes = out.routes.without(s.route.routeKey)
-		default:
+		case few:
 			out.routes = out.routes.with(s.route)
+		case remove:
+			edits = append(edits, edit{key: s.route.routeKey})
+		default:
+			edits = append(edits, edit{s.route.routeKey, &s.route})
 		}
 	}
 	if len(edits) > 0 {
-		routes := make([]route, 0, out.routes.n+len(edits))
-		for _, r := range out.routes.all() {
-			if _, edited := edits[r.routeKey]; !edited {
-				routes = append(routes, r)
-			}
-		}
-		for _, s := range edits {
-			if s.change.Verb != hub.VerbRemove {
-				routes = append(routes, s.route)
-			}
-		}
-		out.routes = newList(routes)
+		out.routes = out.routes.edited(edits)
 	}
 	slices.SortFunc(out.rules, compareRules)
 	return &out

@@ -19,7 +19,13 @@ type list struct {
 
 // newList makes a list of routes in any order. Of two with one key the first stays.
 func newList(routes []route) list {
-	slices.SortStableFunc(routes, func(a, b route) int { return compareKeys(a.routeKey, b.routeKey) })
+	if !slices.IsSortedFunc(routes, func(a, b route) int { return compareKeys(&a.routeKey, &b.routeKey) }) {
+		sorted := make([]route, len(routes))
+		for to, from := range places(len(routes), func(i, j int) int { return compareKeys(&routes[i].routeKey, &routes[j].routeKey) }) {
+			sorted[to] = routes[from]
+		}
+		routes = sorted
+	}
 	routes = slices.CompactFunc(routes, func(a, b route) bool { return a.routeKey == b.routeKey })
 	l := list{n: len(routes)}
 	for b := range slices.Chunk(routes, blockSize) {
@@ -28,16 +34,32 @@ func newList(routes []route) list {
 	return l
 }
 
+// places returns 0 to n-1 in the order of what stands there; equals stay as they are.
+// Routes and steps are large: it is cheaper to sort their places and to move each once.
+func places(n int, compare func(i, j int) int) []int {
+	out := make([]int, n)
+	for i := range out {
+		out[i] = i
+	}
+	slices.SortFunc(out, func(i, j int) int {
+		if c := compare(i, j); c != 0 {
+			return c
+		}
+		return i - j
+	})
+	return out
+}
+
 // at is the place of a route in a list.
 type at struct{ block, i int }
 
 // find returns the place of the key, or where it would go.
 func (l list) find(k routeKey) (at, bool) {
-	b := sort.Search(len(l.blocks), func(i int) bool { return compareKeys(l.blocks[i][0].routeKey, k) > 0 }) - 1
+	b := sort.Search(len(l.blocks), func(i int) bool { return compareKeys(&l.blocks[i][0].routeKey, &k) > 0 }) - 1
 	if b < 0 {
 		return at{}, false
 	}
-	i, ok := slices.BinarySearchFunc(l.blocks[b], k, func(r route, k routeKey) int { return compareKeys(r.routeKey, k) })
+	i, ok := sort.Find(len(l.blocks[b]), func(i int) int { return compareKeys(&k, &l.blocks[b][i].routeKey) })
 	return at{b, i}, ok
 }
 
@@ -49,12 +71,12 @@ func (l list) next(a at) at {
 	return at{a.block + 1, 0}
 }
 
-// get returns the route at a place, if there is one.
-func (l list) get(a at) (route, bool) {
+// get returns the route at a place, nil when there is none. It must not be written to.
+func (l list) get(a at) *route {
 	if a.block >= len(l.blocks) || a.i >= len(l.blocks[a.block]) {
-		return route{}, false
+		return nil
 	}
-	return l.blocks[a.block][a.i], true
+	return &l.blocks[a.block][a.i]
 }
 
 // with returns the list with r in it, in the place of what had its key.
@@ -91,17 +113,50 @@ func (l list) replace(block, n int, with ...[]route) list {
 	return list{slices.Replace(slices.Clone(l.blocks), block, block+1, with...), n}
 }
 
-// all yields every route with its place, in order.
-func (l list) all() iter.Seq2[at, route] {
-	return func(yield func(at, route) bool) {
+// all yields every route with its place, in order. None must be written to.
+func (l list) all() iter.Seq2[at, *route] {
+	return func(yield func(at, *route) bool) {
 		for b, block := range l.blocks {
-			for i, r := range block {
-				if !yield(at{b, i}, r) {
+			for i := range block {
+				if !yield(at{b, i}, &block[i]) {
 					return
 				}
 			}
 		}
 	}
+}
+
+// edit is a new route in the place of what has its key, or without one.
+type edit struct {
+	key   routeKey
+	route *route // nil: it goes
+}
+
+// edited returns the list with many edits, in one walk. Of two with one key the last counts.
+func (l list) edited(edits []edit) list {
+	order := places(len(edits), func(i, j int) int { return compareKeys(&edits[i].key, &edits[j].key) })
+	routes := make([]route, 0, l.n+len(edits))
+	// upTo makes the edits before key k, and reports whether one of k itself follows.
+	upTo := func(k *routeKey) bool {
+		for len(order) > 0 {
+			e := &edits[order[0]]
+			if k != nil && compareKeys(&e.key, k) >= 0 {
+				return e.key == *k
+			}
+			order = order[1:]
+			if e.route != nil && (len(order) == 0 || edits[order[0]].key != e.key) {
+				routes = append(routes, *e.route)
+			}
+		}
+		return false
+	}
+	for _, r := range l.all() {
+		if !upTo(&r.routeKey) {
+			routes = append(routes, *r)
+		}
+	}
+	upTo(nil)
+	return newList(routes)
 }
 
 // ticks marks places of a list.

@@ -134,7 +134,11 @@ func (c *conn) send(ctx context.Context, msgs []message) []error {
 func (c *conn) batch(msgs []message, errs []error) error {
 	last := atomic.AddUint32(&c.shared.Seq, uint32(len(msgs)))
 	first := last - uint32(len(msgs)) + 1
-	var buf []byte
+	size := 0
+	for i := range msgs {
+		size += unix.NLMSG_HDRLEN + len(msgs[i].body)
+	}
+	buf := make([]byte, 0, size)
 	for i, m := range msgs {
 		flags := m.flags | unix.NLM_F_REQUEST
 		if i == len(msgs)-1 {
@@ -226,7 +230,19 @@ func appendAttr(b []byte, typ uint16, value []byte) []byte {
 }
 
 func appendAttr32(b []byte, typ uint16, value uint32) []byte {
-	return appendAttr(b, typ, binary.NativeEndian.AppendUint32(nil, value))
+	b = binary.NativeEndian.AppendUint16(b, unix.SizeofRtAttr+4)
+	b = binary.NativeEndian.AppendUint16(b, typ)
+	return binary.NativeEndian.AppendUint32(b, value)
+}
+
+// appendAddr appends an attribute that is an address.
+func appendAddr(b []byte, typ uint16, a netip.Addr) []byte {
+	if a.Is4() {
+		four := a.As4()
+		return appendAttr(b, typ, four[:])
+	}
+	sixteen := a.As16()
+	return appendAttr(b, typ, sixteen[:])
 }
 
 func family(a netip.Addr) uint8 {

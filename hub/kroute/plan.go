@@ -36,39 +36,60 @@ func (v *view) completed(d hub.Desired) hub.Desired {
 
 // routeObjects are the routes that differ.
 func (v *view) routeObjects(d hub.Desired) (want, have []hub.Object) {
-	wanted, made := v.routes.ticks(), map[routeKey]bool{}
+	lacking := max(0, len(d.Reaches)-v.routes.n)
+	if lacking > 0 {
+		want = make([]hub.Object, 0, lacking)
+	}
+	wanted, made := v.routes.ticks(), make(map[routeKey]bool, lacking)
+	var text hopText
 	var last at
 	for w := range wantRoutes(d) {
 		// Both sides are sorted by prefix, so the next one is nearly always right.
 		last = v.routes.next(last)
-		r, there := v.routes.get(last)
-		if !there || r.routeKey != w.it.routeKey {
+		r := v.routes.get(last)
+		if r == nil || r.routeKey != w.it.routeKey {
+			var there bool
 			if last, there = v.routes.find(w.it.routeKey); there {
-				r, _ = v.routes.get(last)
+				r = v.routes.get(last)
+			} else {
+				r = nil
 			}
 		}
-		if there {
+		if r != nil {
 			if wanted[last.block][last.i] {
 				continue // the second of two with one key
 			}
 			wanted[last.block][last.i] = true
 		}
-		if there && r == w.it || w.hold || v.held(w.it) || made[w.it.routeKey] {
+		if r != nil && r.hop == w.it.hop || w.hold || v.held(w.it) || made[w.it.routeKey] {
 			continue
 		}
 		made[w.it.routeKey] = true
-		want = append(want, hub.Object{Key: w.it.object(), Value: w.it.detail(), Unit: w.belongs()})
-		if there {
+		want = append(want, hub.Object{Key: w.it.object(), Value: text.of(w.it.hop), Unit: w.belongs()})
+		if r != nil {
 			have = append(have, hub.Object{Key: r.object(), Value: r.detail(), Unit: w.belongs()})
 		}
 	}
 	for a, r := range v.routes.all() {
 		if !wanted[a.block][a.i] {
 			shared := r.Table == mainTable || r.Table == closedTable
-			have = append(have, hub.Object{Key: r.object(), Value: r.detail(), Unit: unitOf(r), Hold: shared && d.Base.Hold})
+			have = append(have, hub.Object{Key: r.object(), Value: text.of(r.hop), Unit: unitOf(r), Hold: shared && d.Base.Hold})
 		}
 	}
 	return want, have
+}
+
+// hopText remembers the text of the last hop: thousands of routes in a row have the same.
+type hopText struct {
+	hop  hop
+	text string
+}
+
+func (t *hopText) of(h hop) string {
+	if t.text == "" || t.hop != h {
+		t.hop, t.text = h, h.detail()
+	}
+	return t.text
 }
 
 // held reports whether a wanted route cannot be made now for a reason that is a problem
@@ -84,7 +105,7 @@ func (v *view) held(r route) bool {
 }
 
 // unitOf is what a route belonged to that is no longer wanted, as far as it shows.
-func unitOf(r route) hub.Unit {
+func unitOf(r *route) hub.Unit {
 	switch {
 	case r.Table == closedTable:
 		return hub.Unit{Kind: hub.UnitBase}

@@ -10,18 +10,30 @@ import (
 )
 
 // object is the identity of a route, as it stands in changes: "route 10.1.0.0/16 table 26741".
+// It is written in one piece: there may be ten thousand.
 func (k routeKey) object() string {
-	s := "route " + dstText(k.Dst) + " table " + tableText(k.Table)
-	if k.Metric != 0 {
-		s += " metric " + strconv.FormatUint(uint64(k.Metric), 10)
+	b := append(make([]byte, 0, 64), "route "...)
+	if k.Dst == default4 {
+		b = append(b, "default"...)
+	} else {
+		b = k.Dst.AppendTo(b)
 	}
-	return s
+	b = append(b, " table "...)
+	if k.Table == mainTable {
+		b = append(b, "main"...)
+	} else {
+		b = strconv.AppendUint(b, uint64(k.Table), 10)
+	}
+	if k.Metric != 0 {
+		b = strconv.AppendUint(append(b, " metric "...), uint64(k.Metric), 10)
+	}
+	return string(b)
 }
 
 // detail is the rest of a route, in the words of `ip route`.
-func (r route) detail() string {
+func (h hop) detail() string {
 	var s []string
-	switch r.Kind {
+	switch h.Kind {
 	case blackhole:
 		s = append(s, "blackhole")
 	case unreachable:
@@ -29,16 +41,16 @@ func (r route) detail() string {
 	case otherKind:
 		s = append(s, "of another type")
 	}
-	if r.Via.IsValid() {
-		s = append(s, "via", r.Via.String())
+	if h.Via.IsValid() {
+		s = append(s, "via", h.Via.String())
 	}
-	if r.Dev != "" {
-		s = append(s, "dev", r.Dev)
+	if h.Dev != "" {
+		s = append(s, "dev", h.Dev)
 	}
-	if r.Via.IsValid() && r.Dev != "" {
+	if h.Via.IsValid() && h.Dev != "" {
 		s = append(s, "onlink")
 	}
-	if r.Odd {
+	if h.Odd {
 		s = append(s, "with other attributes")
 	}
 	return strings.Join(s, " ")
@@ -48,45 +60,65 @@ func (r route) detail() string {
 // gives the key only.
 func parseRoute(object, detail string) (route, error) {
 	var r route
-	f := strings.Fields(object)
-	if len(f) < 4 || f[0] != "route" || f[2] != "table" {
+	kind, rest, _ := strings.Cut(object, " ")
+	dst, rest, _ := strings.Cut(rest, " ")
+	table, rest, _ := strings.Cut(rest, " ")
+	number, rest, _ := strings.Cut(rest, " ")
+	if kind != "route" || table != "table" || number == "" {
 		return r, fmt.Errorf("read %q as a route: want \"route PREFIX table NUMBER\"", object)
 	}
 	var err error
-	if r.Dst, err = parseDst(f[1]); err != nil {
+	if r.Dst, err = parseDst(dst); err != nil {
 		return r, fmt.Errorf("read %q as a route: %w", object, err)
 	}
-	if r.Table, err = parseTable(f[3]); err != nil {
+	if r.Table, err = parseTable(number); err != nil {
 		return r, fmt.Errorf("read %q as a route: %w", object, err)
 	}
-	if len(f) == 6 && f[4] == "metric" {
-		m, err := strconv.ParseUint(f[5], 10, 32)
-		if err != nil {
+	if rest != "" {
+		metric, ok := strings.CutPrefix(rest, "metric ")
+		if !ok {
+			return r, fmt.Errorf("read %q as a route: %q is not a word of ours", object, rest)
+		}
+		if r.Metric, err = parseNumber(metric); err != nil {
 			return r, fmt.Errorf("read %q as a route: %w", object, err)
 		}
-		r.Metric = uint32(m)
 	}
-	f = strings.Fields(detail)
-	for i := 0; i < len(f); i++ {
-		switch {
-		case f[i] == "blackhole":
-			r.Kind = blackhole
-		case f[i] == "unreachable":
-			r.Kind = unreachable
-		case f[i] == "onlink":
-		case f[i] == "via" && i+1 < len(f):
-			i++
-			if r.Via, err = netip.ParseAddr(f[i]); err != nil {
-				return r, fmt.Errorf("read %q as a next hop: %w", detail, err)
+	r.hop, err = parseHop(detail)
+	return r, err
+}
+
+// parseHop is the inverse of detail.
+func parseHop(detail string) (hop, error) {
+	var h hop
+	for rest := detail; rest != ""; {
+		var word, value string
+		word, rest, _ = strings.Cut(rest, " ")
+		switch word {
+		case "blackhole":
+			h.Kind = blackhole
+			continue
+		case "unreachable":
+			h.Kind = unreachable
+			continue
+		case "onlink":
+			continue
+		}
+		if value, rest, _ = strings.Cut(rest, " "); value == "" {
+			return h, fmt.Errorf("read %q as a next hop: %q is not a word of ours, or lacks its value", detail, word)
+		}
+		switch word {
+		case "via":
+			var err error
+			if h.Via, err = netip.ParseAddr(value); err != nil {
+				return h, fmt.Errorf("read %q as a next hop: %w", detail, err)
 			}
-		case f[i] == "dev" && i+1 < len(f):
-			i++
-			r.Dev = f[i]
+		case "dev":
+			h.Dev = value
 		default:
-			return r, fmt.Errorf("read %q as a next hop: %q is not a word of ours", detail, f[i])
+			return h, fmt.Errorf("read %q as a next hop: %q is not a word of ours", detail, word)
 		}
 	}
-	return r, nil
+	return h, nil
 }
 
 // object is a rule's identity, which is the whole rule, in the words of `ip rule`.

@@ -52,6 +52,11 @@ type routeKey struct {
 // route is one kernel route, comparable.
 type route struct {
 	routeKey
+	hop
+}
+
+// hop is where a route leads. Thousands of routes have the same one.
+type hop struct {
 	Kind kind
 	Via  netip.Addr // zero: on the link
 	Dev  string
@@ -69,7 +74,7 @@ type rule struct {
 }
 
 // compareKeys is written out, not with cmp.Or: it is what a pass does most.
-func compareKeys(a, b routeKey) int {
+func compareKeys(a, b *routeKey) int {
 	if a.Table != b.Table {
 		return cmp.Compare(a.Table, b.Table)
 	}
@@ -162,12 +167,12 @@ func wantRoutes(d hub.Desired) iter.Seq[*wanted[route]] {
 			r := &d.Reaches[i]
 			if e.ID != r.Egress || i == 0 {
 				e = ways[r.Egress]
+				w.it = route{routeKey{Table: table(e.Class)}, hop{Via: e.Gateway, Dev: string(e.ID)}}
 			}
 			if !hasTable(e) {
 				continue
 			}
-			w.it = route{routeKey: routeKey{Table: table(e.Class), Dst: leadsTo(r)}, Via: e.Gateway, Dev: string(e.ID)}
-			w.of, w.hold = r, r.Hold || e.Hold || d.Base.Hold
+			w.it.Dst, w.of, w.hold = leadsTo(r), r, r.Hold || e.Hold || d.Base.Hold
 			if !yield(&w) {
 				return
 			}
@@ -181,8 +186,8 @@ func skeleton(d hub.Desired) []wanted[route] {
 	base := hub.Unit{Kind: hub.UnitBase}
 	if slices.ContainsFunc(d.Base.Tunnels, closes) {
 		out = append(out,
-			wanted[route]{it: route{routeKey: routeKey{Table: closedTable, Dst: default4}, Kind: blackhole}, unit: base, hold: d.Base.Hold},
-			wanted[route]{it: route{routeKey: routeKey{Table: closedTable, Dst: default6, Metric: closedMetric6}, Kind: blackhole}, unit: base, hold: d.Base.Hold})
+			wanted[route]{it: route{routeKey: routeKey{Table: closedTable, Dst: default4}, hop: hop{Kind: blackhole}}, unit: base, hold: d.Base.Hold},
+			wanted[route]{it: route{routeKey: routeKey{Table: closedTable, Dst: default6, Metric: closedMetric6}, hop: hop{Kind: blackhole}}, unit: base, hold: d.Base.Hold})
 	}
 	for _, e := range d.Base.Egresses {
 		if !hasTable(e) {
@@ -190,16 +195,16 @@ func skeleton(d hub.Desired) []wanted[route] {
 		}
 		unit, hold := hub.Unit{Kind: hub.UnitEgress, Egress: e.ID}, e.Hold || d.Base.Hold
 		out = append(out, wanted[route]{
-			it: route{routeKey: routeKey{Table: table(e.Class), Dst: default4, Metric: fallbackMetric}, Kind: unreachable}, unit: unit, hold: hold})
+			it: route{routeKey: routeKey{Table: table(e.Class), Dst: default4, Metric: fallbackMetric}, hop: hop{Kind: unreachable}}, unit: unit, hold: hold})
 		if e.Subnet.IsValid() {
 			out = append(out, wanted[route]{
-				it: route{routeKey: routeKey{Table: table(e.Class), Dst: e.Subnet.Masked()}, Dev: string(e.ID)}, unit: unit, hold: hold})
+				it: route{routeKey: routeKey{Table: table(e.Class), Dst: e.Subnet.Masked()}, hop: hop{Dev: string(e.ID)}}, unit: unit, hold: hold})
 		}
 	}
 	for _, t := range d.Base.Tunnels {
 		for _, n := range t.Sites {
 			out = append(out, wanted[route]{
-				it: route{routeKey: routeKey{Table: mainTable, Dst: n.Masked()}, Dev: t.Name}, unit: siteUnit(n), hold: d.Base.Hold})
+				it: route{routeKey: routeKey{Table: mainTable, Dst: n.Masked()}, hop: hop{Dev: t.Name}}, unit: siteUnit(n), hold: d.Base.Hold})
 		}
 	}
 	return out
