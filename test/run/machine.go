@@ -82,3 +82,29 @@ func leftBehind(before, after map[string]bool) []string {
 	}
 	return out
 }
+
+// makeTemp makes the folder that tests find as TMPDIR. Some of them go on as another user,
+// so everybody may enter. Its name is short: paths of sockets end at 108 bytes.
+func makeTemp() (string, error) {
+	dir, err := os.MkdirTemp("", "run")
+	if err != nil {
+		return "", fmt.Errorf("make a folder for temporary files: %w", err)
+	}
+	if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
+		return "", fmt.Errorf("open the folder for temporary files: %w", err)
+	}
+	return dir, nil
+}
+
+// endTemp lists what tests left in their folder for temporary files, and removes it.
+func endTemp(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	var out []string
+	for _, e := range entries {
+		out = append(out, "temporary file "+e.Name())
+	}
+	if err = errors.Join(err, os.RemoveAll(dir)); err != nil {
+		return out, fmt.Errorf("look for temporary files: %w", err)
+	}
+	return out, nil
+}

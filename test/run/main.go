@@ -4,6 +4,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -25,17 +26,20 @@ func run(packages []string, w, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "test/run:", err)
 		return 1
 	}
-	t := newTally(w)
-	if err := goTest(packages, t, stderr); err != nil {
-		fmt.Fprintln(stderr, "test/run:", err)
-		t.failed++
-	}
-	after, err := look()
+	temp, err := makeTemp()
 	if err != nil {
 		fmt.Fprintln(stderr, "test/run:", err)
+		return 1
+	}
+	t := newTally(w)
+	testErr := goTest(packages, temp, t, stderr)
+	files, tempErr := endTemp(temp)
+	after, lookErr := look()
+	if err := errors.Join(testErr, tempErr, lookErr); err != nil {
+		fmt.Fprintln(stderr, "test/run:", err)
 		t.failed++
 	}
-	for _, left := range leftBehind(before, after) {
+	for _, left := range append(files, leftBehind(before, after)...) {
 		fmt.Fprintf(w, "--- LEFT BEHIND: %s\n", left)
 		t.failed++
 	}
@@ -45,9 +49,9 @@ func run(packages []string, w, stderr io.Writer) int {
 
 // goTest feeds the tally with what go test says as it says it. Its exit code counts only
 // when it names no failure: go itself failed then.
-func goTest(packages []string, t *tally, stderr io.Writer) error {
+func goTest(packages []string, temp string, t *tally, stderr io.Writer) error {
 	cmd := exec.Command("go", append([]string{"test", "-json", "-race", "-count=1", "-timeout=30m"}, packages...)...)
-	cmd.Stderr = stderr
+	cmd.Stderr, cmd.Env = stderr, append(os.Environ(), "TMPDIR="+temp)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return fmt.Errorf("open a pipe to go test: %w", err)

@@ -88,7 +88,7 @@ func TestARealGoTest(t *testing.T) {
 	} {
 		var w, stderr bytes.Buffer
 		tally := newTally(&w)
-		if err := goTest([]string{c.pkg}, tally, &stderr); err != nil {
+		if err := goTest([]string{c.pkg}, t.TempDir(), tally, &stderr); err != nil {
 			t.Fatalf("%s: %v\n%s", c.pkg, err, stderr.String())
 		}
 		if tally.String() != c.line {
@@ -96,7 +96,7 @@ func TestARealGoTest(t *testing.T) {
 		}
 	}
 	tally := newTally(&bytes.Buffer{})
-	if err := goTest([]string{"./nowhere"}, tally, &bytes.Buffer{}); err == nil && tally.exitCode() == 0 {
+	if err := goTest([]string{"./nowhere"}, t.TempDir(), tally, &bytes.Buffer{}); err == nil && tally.exitCode() == 0 {
 		t.Error("a package that is not there is no failure")
 	}
 }
@@ -137,5 +137,31 @@ func TestWhatIsLeftBehind(t *testing.T) {
 	want := []string{"file ?? b.go", ownWords + "table inet hubd {", "process 2 hubd", "gone: " + ownWords + "default via 10.0.0.1"}
 	if d := cmp.Diff(want, leftBehind(before, after)); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
+	}
+}
+
+func TestTemporaryFilesThatStay(t *testing.T) {
+	for _, name := range []string{"", "left"} {
+		dir, err := makeTemp()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []string
+		if name != "" {
+			want = []string{"temporary file " + name}
+			if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		left, err := endTemp(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, left); d != "" {
+			t.Errorf("(-want +got)\n%s", d)
+		}
+		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+			t.Errorf("%s is still there (%v)", dir, err)
+		}
 	}
 }
