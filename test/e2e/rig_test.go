@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"peerhub/hub"
 	"peerhub/test/fabric"
 	"peerhub/test/lab"
 )
@@ -192,11 +193,11 @@ func (r *rig) problems() []problem {
 
 // hasProblem is content when status shows a problem of that code whose subject or
 // detail has the word in it.
-func (r *rig) hasProblem(code, word string) error {
+func (r *rig) hasProblem(code hub.Code, word string) error {
 	r.t.Helper()
 	list := r.problems()
 	for _, p := range list {
-		if p.Code == code && strings.Contains(p.Subject+" "+p.Detail, word) {
+		if p.Code == string(code) && strings.Contains(p.Subject+" "+p.Detail, word) {
 			return nil
 		}
 	}
