@@ -295,6 +295,9 @@ func TestAWSOutage(t *testing.T) {
 			if got := w.planes[0].keys(); got != "10.100.0.0/16 10.110.0.0/16" {
 				t.Errorf("at once there is %q", got)
 			}
+			if _, err := d.Sync(t.Context(), control.SyncRequest{}, "root"); err != nil {
+				t.Errorf("sync while AWS does not answer: %v", err)
+			}
 			after(5 * time.Minute) // surveys hang, passes go on
 			if err := d.Ready(t.Context()); err != nil {
 				t.Errorf("ready: %v", err)

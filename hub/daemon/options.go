@@ -90,6 +90,7 @@ const (
 	passTime    = 2 * time.Minute        // of one pass
 	surveyGap   = time.Second            // between two surveys
 	surveyTime  = 2 * time.Minute        // of one survey
+	askTime     = 20 * time.Second       // that a sync waits for AWS before it takes what is known
 	firstWait   = 3 * time.Second        // for a first topology, before a pass is made without one
 	clientsAge  = 10 * time.Second       // of the list of clients
 	clientsTime = 3 * time.Second        // to read it

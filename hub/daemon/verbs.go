@@ -60,9 +60,12 @@ func (d *Daemon) Sync(ctx context.Context, req control.SyncRequest, by string) (
 	return syncedOf(rep), nil
 }
 
-// askAndPass has a survey of everything made, then a pass, and waits for both.
+// askAndPass has a survey of everything made, then a pass, and waits for both. When AWS does not
+// answer in time the pass is of what is known.
 func (d *Daemon) askAndPass(ctx context.Context, req passRequest) (hub.Report, error) {
-	if err := d.ask(ctx); err != nil && !d.known() {
+	limited, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	if err := d.ask(limited); err != nil && !d.known() {
 		d.Poke() // a survey somebody waits for leaves the pass to them
 		return hub.Report{}, err
 	}
