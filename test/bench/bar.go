@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 )
 
 // Result is one line of bench.json.
@@ -27,20 +28,21 @@ type bar struct {
 	run  func(ctx context.Context, sabotage bool) ([]Result, error)
 }
 
-// below judges a figure that must not exceed limit: what is above by less than the
-// spread is "not resolved" and not ok.
+// below judges a figure that must not exceed limit.
 func below(r Result, value, limit float64) Result {
 	r.OK = value <= limit
-	if !r.OK && value-r.Spread <= limit {
-		r.Note = join(r.Note, "not resolved: the spread exceeds the margin")
-	}
-	return r
+	return r.resolved(value, limit)
 }
 
 // atLeast judges a figure that must reach limit.
 func atLeast(r Result, value, limit float64) Result {
 	r.OK = value >= limit
-	if !r.OK && value+r.Spread >= limit {
+	return r.resolved(value, limit)
+}
+
+// resolved says so when the figure is nearer to its limit than it may be off.
+func (r Result) resolved(value, limit float64) Result {
+	if r.Spread > 0 && math.Abs(value-limit) < r.Spread {
 		r.Note = join(r.Note, "not resolved: the spread exceeds the margin")
 	}
 	return r

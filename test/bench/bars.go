@@ -11,6 +11,7 @@ func bars() []bar {
 		{"sync", fullSync},
 		{"flush", flush},
 		{"packet", perPacket},
+		{"throughput", throughput},
 		{"memory", memory},
 		{"binary", binarySize},
 		{"exposure", sandbox},

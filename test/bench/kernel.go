@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -12,16 +11,6 @@ import (
 )
 
 const many = 10_000 // prefixes
-
-// withRig runs f on a rig that is removed afterwards.
-func withRig(ctx context.Context, f func(*rig) error) (err error) {
-	r, err := newRig(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, r.close()) }()
-	return f(r)
-}
 
 // fullSync is 10,000 prefixes from nothing to complete, observing and planning included,
 // in the two kernel planes. Sabotage: one change an Apply, as a program without batches.

@@ -19,7 +19,7 @@ func main() {
 	only := flag.String("only", "", "run the bars whose name matches this regular expression")
 	out := flag.String("o", "bench.json", "where to write the results")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	if err := run(ctx, *sabotage, *only, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -35,6 +35,9 @@ func run(ctx context.Context, sabotage bool, only, out string) error {
 	pick, err := regexp.Compile(only)
 	if err != nil {
 		return fmt.Errorf("-only %q: %w", only, err)
+	}
+	if err := sweep(ctx); err != nil {
+		return err
 	}
 	var all []Result
 	for _, b := range bars() {

@@ -175,7 +175,7 @@ func perPacket(ctx context.Context, sabotage bool) ([]Result, error) {
 						return err
 					}
 					if sabotage {
-						if err := r.obstruct(ctx); err != nil {
+						if err := r.obstruct(ctx, 200); err != nil {
 							return err
 						}
 					}
@@ -211,9 +211,9 @@ func perPacket(ctx context.Context, sabotage bool) ([]Result, error) {
 }
 
 // obstruct adds rules that every forwarded packet walks through.
-func (r *rig) obstruct(ctx context.Context) error {
-	_, err := fabric.Exec(ctx, r.hub, "sh", "-ec", `for i in $(seq 200); do echo "-A FORWARD -s 192.0.2.$i/32 -j ACCEPT"; done |
-		{ echo '*filter'; cat; echo COMMIT; } | iptables-restore -n`)
+func (r *rig) obstruct(ctx context.Context, rules int) error {
+	_, err := fabric.Exec(ctx, r.hub, "sh", "-ec", fmt.Sprintf(`for i in $(seq %d); do echo "-A FORWARD -s 198.18.0.0/32 -j ACCEPT"; done |
+		{ echo '*filter'; cat; echo COMMIT; } | iptables-restore -n`, rules))
 	return err
 }
 

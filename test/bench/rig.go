@@ -34,8 +34,18 @@ const (
 	routerAddr = "10.100.0.1"
 )
 
+// cable is how the client reaches the hub.
+type cable struct {
+	hub              string // the hub's interface
+	hubEnd, farEnd   string // addresses with their lengths
+	throughTheTunnel bool   // the way to everything else comes with OpenVPN, not with the cable
+}
+
+// asTunnel is a cable that plays the tunnel: what OpenVPN costs is not measured.
+var asTunnel = cable{hub: "tun0", hubEnd: "172.27.240.1/22", farEnd: clientAddr + "/22"}
+
 // newRig builds the namespaces. Nothing of ours runs in the hub yet.
-func newRig(ctx context.Context) (*rig, error) {
+func newRig(ctx context.Context, c cable) (*rig, error) {
 	name := fmt.Sprintf("bench-%d-%d-", os.Getpid(), rigs.Add(1))
 	r := &rig{client: name + "client", hub: name + "hub", beyond: name + "beyond"}
 	for _, ns := range []string{r.client, r.hub, r.beyond} {
@@ -51,20 +61,34 @@ func newRig(ctx context.Context) (*rig, error) {
 	quiet := "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1"
 	err := errors.Join(
 		script(r.hub, quiet), script(r.client, quiet), script(r.beyond, quiet),
-		script(r.hub, fmt.Sprintf(`ip link add tun0 type veth peer name eth0 netns %s
-			ip link add eth0 type veth peer name eth0 netns %s
-			ip addr add 172.27.240.1/22 dev tun0; ip addr add %s/24 dev eth0
-			ip link set tun0 up; ip link set eth0 up; sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.src_valid_mark=1`, r.client, r.beyond, hubAddr)),
-		script(r.client, fmt.Sprintf(`ip addr add %s/22 dev eth0; ip link set eth0 up; ip route add default via 172.27.240.1`, clientAddr)),
+		script(r.hub, fmt.Sprintf(`ip link add %[1]s type veth peer name eth0 netns %[2]s
+			ip link add eth0 type veth peer name eth0 netns %[3]s
+			ip addr add %[4]s dev %[1]s; ip addr add %[5]s/24 dev eth0
+			ip link set %[1]s up; ip link set eth0 up; sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.src_valid_mark=1`,
+			c.hub, r.client, r.beyond, c.hubEnd, hubAddr)),
+		script(r.client, fmt.Sprintf(`ip addr add %s dev eth0; ip link set eth0 up`, c.farEnd)),
 		// Everything in 10.0.0.0/8 is answered by this one host.
 		script(r.beyond, fmt.Sprintf(`ip addr add %s/24 dev eth0; ip link set eth0 up; ip route add local 10.101.0.0/16 dev lo
 			ip route add local 10.102.0.0/15 dev lo`, routerAddr)),
 		script(r.hub, `ip route add default via `+routerAddr),
 	)
+	if !c.throughTheTunnel {
+		err = errors.Join(err, script(r.client, `ip route add default via 172.27.240.1`))
+	}
 	if err != nil {
 		return nil, errors.Join(err, r.close())
 	}
 	return r, nil
+}
+
+// withRig runs f on a rig that is removed afterwards.
+func withRig(ctx context.Context, f func(*rig) error) (err error) {
+	r, err := newRig(ctx, asTunnel)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	return f(r)
 }
 
 func (r *rig) close() error {
