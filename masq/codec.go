@@ -31,7 +31,9 @@ func (d setDef) appendElement(b []byte, e element, add bool) ([]byte, error) {
 		b = appendValue(b, unix.NFTA_SET_ELEM_DATA, data)
 	}
 	if add && e.comment != "" {
-		b = appendAttr(b, unix.NFTA_SET_ELEM_USERDATA, note(0, e.comment))
+		var at int
+		b, at = begin(b, unix.NFTA_SET_ELEM_USERDATA)
+		b = end(appendNote(b, 0, e.comment), at)
 	}
 	if add && d.counted {
 		b = append(b, nest(unix.NFTA_SET_ELEM_EXPR, attrStr(unix.NFTA_EXPR_NAME, "counter"),

@@ -122,8 +122,12 @@ func (s *socket) deleteFlowsTo(mark uint32, m moved) error {
 // were removed while nobody looked. A kernel without conntrack netlink is a problem, not a
 // failure.
 func (p *Plane) scanConntrack(st *state) {
+	p.scanned = true
+	if !p.sock.anyFlow() {
+		return
+	}
 	flows, err := p.sock.listFlows(0, 0)
-	p.scanned, p.conntrack = true, err
+	p.conntrack = err
 	seen := make(map[uint32]bool)
 	for _, f := range flows {
 		m := f.mark & ourMask

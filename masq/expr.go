@@ -55,6 +55,14 @@ func ctState(bits uint32) []step {
 	return []step{lib(&expr.Ct{Key: expr.CtKeySTATE, Register: reg1}), masked(bits, 0), compare(expr.CmpOpNeq, host(0))}
 }
 
+// ctConfirmed is IPS_CONFIRMED: the flow's first packet has left the host, or reached it.
+const ctConfirmed = 1 << 3
+
+// ctStatus is "ct status S".
+func ctStatus(bits uint32) []step {
+	return []step{lib(&expr.Ct{Key: expr.CtKeySTATUS, Register: reg1}), masked(bits, 0), compare(expr.CmpOpNeq, host(0))}
+}
+
 // ctDirection is "ct direction original" (0) or "reply" (1).
 func ctDirection(d byte) []step {
 	return []step{lib(&expr.Ct{Key: expr.CtKeyDIRECTION, Register: reg1}), compare(expr.CmpOpEq, []byte{d})}

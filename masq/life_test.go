@@ -349,3 +349,29 @@ func TestHeldThingsStay(t *testing.T) {
 		t.Errorf("without the hold: %d changes: %+v", len(changes), changes)
 	}
 }
+
+// A flow without an answer stays new to conntrack. It is judged once all the same: its
+// packets do not look for prefixes again and again.
+func TestAFlowIsJudgedOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, hub.OwnershipPlain)
+	r.beyond.run(t, `nft 'table ip seen { counter n { }; chain c { type filter hook prerouting priority -400; udp dport 9999 counter name n drop; }; }'`)
+	arrived := func(n int) func() bool {
+		return func() bool { return strings.Contains(r.beyond.run(t, "nft list counters"), fmt.Sprintf("packets %d ", n)) }
+	}
+	syncTo(t, r.p, sample())
+	old := r.client.udp(t, billingHost+":9999")
+	old.send(t, "one")
+	await(t, "the first datagram arrives", arrived(1))
+	want := sample()
+	want.Base.Tunnels[0].Origins = nil
+	syncTo(t, r.p, want)
+	old.send(t, "two")
+	await(t, "the second datagram arrives", arrived(2))
+	// The control: the same from a new socket is judged by the new want.
+	r.client.udp(t, billingHost+":9999").send(t, "x")
+	await(t, "drop_source rises", func() bool { return r.drops(t)["drop_source"].Packets == 1 })
+	if !arrived(2)() {
+		t.Error("the refused datagram arrived")
+	}
+}

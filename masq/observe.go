@@ -61,7 +61,18 @@ func (es elements) get(object string) (stored, bool) {
 	return e, ok
 }
 
-func (es elements) len() int { return len(es.base) + len(es.over) }
+func (es elements) len() int {
+	n := len(es.base)
+	for object, e := range es.over {
+		if _, ok := es.base[object]; ok {
+			n--
+		}
+		if e != nil {
+			n++
+		}
+	}
+	return n
+}
 
 // all calls back for every element.
 func (es elements) all(yield func(stored)) {

@@ -82,9 +82,12 @@ func udata(typ byte, value []byte) []byte {
 }
 
 // note is a comment in the user data of a table, a rule or an element (type 0), or a set.
-func note(typ byte, s string) []byte {
+func note(typ byte, s string) []byte { return appendNote(nil, typ, s) }
+
+func appendNote(b []byte, typ byte, s string) []byte {
 	const most = 254 // the length is one byte, and there is an end
-	return udata(typ, append([]byte(s[:min(len(s), most)]), 0))
+	s = s[:min(len(s), most)]
+	return append(append(append(b, typ, byte(len(s)+1)), s...), 0)
 }
 
 // attributes describe the set as NEWSET wants it and GETSET returns it.

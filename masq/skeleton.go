@@ -75,11 +75,13 @@ func classify() chain {
 }
 
 // newcomer judges the first packet of a flow from a tunnel. A refused flow is never
-// confirmed, so each of its packets comes here.
+// confirmed, so each of its packets comes here. A flow without an answer is new to
+// conntrack for as long as it lasts, and confirmed after its first packet: it was judged.
 func newcomer() chain {
 	return chain{name: "newcomer", rules: []rule{
 		{"ct state invalid " + countDrop("drop_invalid"),
 			steps(ctState(expr.CtStateBitINVALID), drop("drop_invalid")), "conntrack cannot place it"},
+		{"ct status confirmed return", steps(ctStatus(ctConfirmed), back()), "judged before"},
 		{"ip daddr 169.254.0.0/16 " + countDrop("drop_metadata"),
 			steps(linkLocal(), drop("drop_metadata")), "instance metadata and its neighbours"},
 		{"ct mark & 0x7f00ffff != 0 ct mark set ct mark & 0x80ff0000",

@@ -33,10 +33,8 @@ func (v *View) Plan(want hub.Desired) []hub.Change {
 	if s := v.state.satisfied.Load(); s != nil && s.Equal(ours) {
 		return nil
 	}
-	items := wanted(want)
-	mode := v.mode(want).Ownership
-	keep := mode == hub.OwnershipPlain && v.abilities.own
-	changes := giveWay(hub.Diff(objects(want, v.table, mode, keep, items), v.have(want, items)))
+	wants, has := v.differences(want, wanted(want))
+	changes := giveWay(hub.Diff(wants, has))
 	if len(changes) == 0 {
 		ours.Reaches = slices.Clone(ours.Reaches)
 		ours.Base.Egresses, ours.Base.Tunnels = slices.Clone(ours.Base.Egresses), slices.Clone(ours.Base.Tunnels)
@@ -102,32 +100,73 @@ func (v *View) Problems(want hub.Desired) []hub.Problem {
 	return out
 }
 
-// have is the snapshot as hub compares it. The kernel does not know spoke ids: they come
-// from the want where it has the mark.
-func (v *View) have(want hub.Desired, items []item) []hub.Object {
+// differences are want and snapshot as hub compares them, without the elements that are the
+// same in both: of ten thousand that is nearly all.
+func (v *View) differences(want hub.Desired, items []item) (wants, has []hub.Object) {
+	wants, has = v.tables(want)
+	// The kernel does not know spoke ids: they come from the want where it has the mark.
 	spokes := make(map[string]hub.SpokeID)
 	for _, it := range items {
 		if it.set == "out" {
 			spokes[it.key] = it.unit.Spoke
 		}
 	}
-	out := make([]hub.Object, 0, v.state.elements.len()+2)
-	if t := v.state.table; t.exists {
-		out = append(out, hub.Object{Key: "table inet " + v.table, Value: v.tableValue(), Unit: baseUnit, Hold: want.Base.Hold})
+	object := func(e stored) hub.Object {
+		u := unitOf(e.element, spokes)
+		shared := u.Kind == hub.UnitBase || u.Kind == hub.UnitEgress
+		return hub.Object{Key: e.object, Value: e.value, Unit: u, Hold: shared && want.Base.Hold}
+	}
+	count := v.state.elements.len()
+	wants = slices.Grow(wants, max(0, len(items)-count))
+	met := 0
+	for _, it := range items {
+		e, ok := v.state.elements.get(it.object)
+		if ok {
+			met++
+		}
+		if ok && e.value == it.value {
+			continue
+		}
+		wants = append(wants, hub.Object{Key: it.object, Value: it.value, Unit: it.unit, Hold: it.hold})
+		if ok {
+			has = append(has, object(e))
+		}
+	}
+	if met < count {
+		known := make(map[string]bool, len(items))
+		for _, it := range items {
+			known[it.object] = true
+		}
+		v.state.elements.all(func(e stored) {
+			if !known[e.object] {
+				has = append(has, object(e))
+			}
+		})
+	}
+	return wants, append(has, v.staleFlows(items)...)
+}
+
+// tables are the two tables, as they are wanted and as they are.
+func (v *View) tables(want hub.Desired) (wants, has []hub.Object) {
+	object := func(name, value string) hub.Object {
+		return hub.Object{Key: "table inet " + name, Value: value, Unit: baseUnit, Hold: want.Base.Hold}
+	}
+	mode := v.mode(want).Ownership
+	wants = append(wants, object(v.table, skeletonValue(mode)))
+	if mode == hub.OwnershipPlain && v.abilities.own {
+		wants = append(wants, object(keepName(v.table), keepValue))
+	}
+	if v.state.table.exists {
+		has = append(has, object(v.table, v.tableValue()))
 	}
 	if k := v.state.keep; k.exists {
 		value := keepValue
 		if k.owner != v.port {
 			value = fmt.Sprintf("owned by netlink port %d", k.owner)
 		}
-		out = append(out, hub.Object{Key: "table inet " + keepName(v.table), Value: value, Unit: baseUnit, Hold: want.Base.Hold})
+		has = append(has, object(keepName(v.table), value))
 	}
-	v.state.elements.all(func(e stored) {
-		u := unitOf(e.element, spokes)
-		shared := u.Kind == hub.UnitBase || u.Kind == hub.UnitEgress
-		out = append(out, hub.Object{Key: e.object, Value: e.value, Unit: u, Hold: shared && want.Base.Hold})
-	})
-	return append(out, v.staleFlows(items)...)
+	return wants, has
 }
 
 // staleFlows are the marks in conntrack that belong to no wanted spoke.

@@ -1,9 +1,7 @@
 package masq
 
 import (
-	"cmp"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -19,7 +17,7 @@ type item struct {
 
 var baseUnit = hub.Unit{Kind: hub.UnitBase}
 
-// wanted is the canonical form of the want: every element that should be in a set. Pure.
+// wanted is the canonical form of the want: every element that should be in a set, once. Pure.
 func wanted(want hub.Desired) []item {
 	out := make([]item, 0, len(want.Reaches)*3/2+64)
 	out = append(out, baseItems(want.Base)...)
@@ -39,8 +37,13 @@ func wanted(want hub.Desired) []item {
 // baseItems are the tunnels and what may come out of them.
 func baseItems(b hub.Base) []item {
 	var out []item
+	seen := make(map[string]bool)
 	add := func(set, key, comment string) {
-		out = append(out, item{stored: store(element{set: set, key: key, comment: comment}), unit: baseUnit, hold: b.Hold})
+		e := store(element{set: set, key: key, comment: comment})
+		if !seen[e.object] {
+			seen[e.object] = true
+			out = append(out, item{stored: e, unit: baseUnit, hold: b.Hold})
+		}
 	}
 	origins := make(map[netip.Prefix][]string)
 	for _, t := range b.Tunnels {
@@ -53,7 +56,7 @@ func baseItems(b hub.Base) []item {
 				origins[p.Masked()] = append(origins[p.Masked()], t.Name)
 			}
 		}
-		for _, s := range slices.Compact(slices.SortedFunc(slices.Values(t.ToHub), compareServices)) {
+		for _, s := range t.ToHub {
 			if s.Protocol == "icmp" {
 				add("hub_echo", t.Name, "")
 			} else {
@@ -68,10 +71,6 @@ func baseItems(b hub.Base) []item {
 		}
 	}
 	return out
-}
-
-func compareServices(a, b hub.Service) int {
-	return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
 }
 
 // coveredBy reports whether p lies inside another prefix of ps.
@@ -151,19 +150,6 @@ func comment(name string) string {
 		return '_'
 	}, name)
 	return name[:min(len(name), 63)]
-}
-
-// objects is the want as hub compares it: the tables and every element.
-func objects(want hub.Desired, table string, mode hub.Ownership, keep bool, items []item) []hub.Object {
-	out := make([]hub.Object, 0, len(items)+2)
-	out = append(out, hub.Object{Key: "table inet " + table, Value: skeletonValue(mode), Unit: baseUnit, Hold: want.Base.Hold})
-	if keep {
-		out = append(out, hub.Object{Key: "table inet " + keepName(table), Value: keepValue, Unit: baseUnit, Hold: want.Base.Hold})
-	}
-	for _, it := range items {
-		out = append(out, hub.Object{Key: it.object, Value: it.value, Unit: it.unit, Hold: it.hold})
-	}
-	return out
 }
 
 // keepValue is the value of the second table: made by this process, gone with it.
