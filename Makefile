@@ -6,10 +6,16 @@ DESTDIR ?=
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-# What the demo, the tests and the benchmarks need beside Go, as Debian packages.
+# What the demo, the tests and the benchmarks need beside Go, as Debian packages, and how to
+# tell that it is there: a program, or a file.
 PACKAGES := openvpn nftables iproute2 iptables iputils-ping conntrack tcpdump iperf3 curl socat \
-            netcat-openbsd procps awscli openssl gcc libc6-dev git ca-certificates systemd jq
-TOOLS    := openvpn nft ip iptables ping conntrack tcpdump iperf3 curl socat nc ps /usr/bin/aws openssl gcc git systemd-analyze jq
+            netcat-openbsd procps awscli gcc libc6-dev git ca-certificates systemd jq util-linux mawk
+TOOLS    := openvpn nft ip ss tc iptables iptables-restore ping conntrack tcpdump iperf3 curl socat \
+            nc.openbsd ps pgrep sysctl /usr/bin/aws gcc /usr/include/stdlib.h git systemd-analyze jq \
+            unshare nsenter setpriv awk
+
+# A shell that a person became root in may lack the folders of nft and ip.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 .PHONY: help build demo demo-down test lint check bench install clean deps docs
 
@@ -21,13 +27,13 @@ build: ## hubd, hubctl and hublab in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/hubd ./cmd/hubctl ./cmd/hublab
 
 deps: ## install the Debian packages that demo, test and bench need (as root)
-	@missing=; for t in $(TOOLS); do command -v $$t >/dev/null || missing="$$missing $$t"; done; \
-	if [ -n "$$missing" ]; then \
-	  echo "installing what is missing:$$missing"; \
-	  if [ "$$(id -u)" != 0 ]; then echo "not root: run 'make deps' as root, it needs apt-get install" >&2; exit 1; fi; \
-	  export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null; \
-	fi; \
-	for t in $(TOOLS); do command -v $$t >/dev/null || { echo "still missing: $$t (package of: $(PACKAGES))" >&2; exit 1; }; done
+	@lacks() { for t in $(TOOLS); do case $$t in /*) test -e $$t;; *) command -v $$t >/dev/null;; esac || echo -n " $$t"; done; }; \
+	missing=$$(lacks); [ -n "$$missing" ] || exit 0; \
+	echo "installing what is missing:$$missing"; \
+	if [ "$$(id -u)" != 0 ]; then echo "not root: run 'make deps' as root, it needs apt-get install" >&2; exit 1; fi; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	apt-get update -qq && apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null || exit 1; \
+	missing=$$(lacks); [ -z "$$missing" ] || { echo "still missing:$$missing (of the packages $(PACKAGES))" >&2; exit 1; }
 
 demo: deps build ## the story of README with proof, on this machine alone (root); KEEP=1 leaves the lab up
 	@$(GO) run ./test/e2e/demo $(if $(KEEP),-keep)
@@ -53,19 +59,23 @@ bench: deps build ## the bars, as ratios in one run; writes bench.json; SABOTAGE
 docs: ## references that are generated from code
 	$(GO) run ./test/tree/docs
 
-install: build ## into $(DESTDIR): binaries, units, sysctl file, reference config
+LIB := $(DESTDIR)$(PREFIX)/lib
+DOC := $(DESTDIR)$(PREFIX)/share/doc/hubd
+
+install: build ## into $(DESTDIR): programs, units, sysctl file, reference config, documents
 	install -D -m 0755 bin/hubd   $(DESTDIR)$(PREFIX)/sbin/hubd
 	install -D -m 0755 bin/hubctl $(DESTDIR)$(PREFIX)/bin/hubctl
-	install -D -m 0644 deploy/systemd/hubd.service             $(DESTDIR)$(PREFIX)/lib/systemd/system/hubd.service
-	install -D -m 0644 deploy/systemd/hubd-fail-closed.service $(DESTDIR)$(PREFIX)/lib/systemd/system/hubd-fail-closed.service
-	for t in openvpn-server@ openvpn@; do install -D -m 0644 "deploy/systemd/openvpn-server@.service.d/10-hubd.conf" "$(DESTDIR)$(PREFIX)/lib/systemd/system/$$t.service.d/10-hubd.conf"; done
-	install -D -m 0644 deploy/sysctl.d/90-hubd.conf            $(DESTDIR)$(PREFIX)/lib/sysctl.d/90-hubd.conf
-	install -D -m 0644 deploy/sysusers.d/hubd.conf             $(DESTDIR)$(PREFIX)/lib/sysusers.d/hubd.conf
-	install -D -m 0644 deploy/networkd/90-hubd.conf            $(DESTDIR)$(PREFIX)/lib/systemd/networkd.conf.d/90-hubd.conf
-	install -D -m 0644 deploy/hubd.yaml                        $(DESTDIR)$(PREFIX)/share/doc/hubd/hubd.yaml
+	install -d $(LIB)/systemd/system
+	for u in hubd hubd-fail-closed; do sed 's#/usr/sbin/#$(PREFIX)/sbin/#' deploy/systemd/$$u.service > $(LIB)/systemd/system/$$u.service; done
+	for t in openvpn-server@ openvpn@; do install -D -m 0644 deploy/systemd/openvpn-server@.service.d/10-hubd.conf "$(LIB)/systemd/system/$$t.service.d/10-hubd.conf"; done
+	install -D -m 0644 deploy/sysctl.d/90-hubd.conf $(LIB)/sysctl.d/90-hubd.conf
+	install -D -m 0644 deploy/sysusers.d/hubd.conf  $(LIB)/sysusers.d/hubd.conf
+	install -D -m 0644 deploy/tmpfiles.d/hubd.conf  $(LIB)/tmpfiles.d/hubd.conf
+	install -D -m 0644 deploy/networkd/90-hubd.conf $(LIB)/systemd/networkd.conf.d/90-hubd.conf
+	install -d $(DOC)/iam
+	install -m 0644 deploy/hubd.yaml README.md CHANGELOG.md LICENSE docs/*.md $(DOC)/
+	install -m 0644 deploy/iam/*.json $(DOC)/iam/
 	install -d -m 0750 $(DESTDIR)/etc/hubd $(DESTDIR)/etc/hubd/accounts.d
-	@[ -e $(DESTDIR)/etc/hubd/hubd.yaml ] || install -m 0640 deploy/hubd.yaml $(DESTDIR)/etc/hubd/hubd.yaml
-	install -d $(DESTDIR)$(PREFIX)/share/doc/hubd/iam && install -m 0644 deploy/iam/* $(DESTDIR)$(PREFIX)/share/doc/hubd/iam/
 
 clean: ## remove what build, demo and bench made
 	rm -rf bin bench.json demo.json faults.json
