@@ -165,7 +165,7 @@ func Diff(want, have []Object) []Change {
 		places[have[i].Key] = i
 	}
 	met := make([]bool, len(have))
-	out := make([]Change, 0, max(0, len(want)-len(have)))
+	out := make([]Change, 0, max(len(want)-len(have), len(have)-len(want)))
 	for i := range want {
 		w := &want[i]
 		at, there := places[w.Key]

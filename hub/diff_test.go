@@ -45,7 +45,7 @@ func plainDiff(want, have []hub.Object) []hub.Change {
 
 func TestDiffIsThePlainOne(t *testing.T) {
 	changed := 0
-	for seed := range int64(1500) {
+	for seed := range int64(500) {
 		w := newWorld(seed)
 		space := pick(w, 6, 30, 300) // few keys come twice in one list
 		list := func() []hub.Object {
@@ -62,8 +62,8 @@ func TestDiffIsThePlainOne(t *testing.T) {
 		}
 		want, have := list(), list()
 		got := hub.Diff(want, have)
-		if diff := cmp.Diff(plainDiff(want, have), got, values); diff != "" {
-			t.Fatalf("seed %d (-plain +got):\n%s\nwant %v\nhave %v", seed, diff, want, have)
+		if plain := plainDiff(want, have); !slices.Equal(plain, got) {
+			t.Fatalf("seed %d (-plain +got):\n%s\nwant %v\nhave %v", seed, cmp.Diff(plain, got, values), want, have)
 		}
 		changed += len(got)
 	}

@@ -249,6 +249,9 @@ func (v *view) after(steps []*step) *view {
 	out.rules = slices.Clone(v.rules)
 	few := len(steps) <= fewEdits
 	var edits []edit
+	if !few {
+		edits = make([]edit, 0, len(steps))
+	}
 	for _, s := range steps {
 		remove := s.change.Verb == hub.VerbRemove
 		switch {

@@ -139,3 +139,33 @@ func TestWhatApplyReachedIsWhatTheKernelHas(t *testing.T) {
 		}
 	}
 }
+
+func TestOfTwoWantsForOnePlaceTheFirstCounts(t *testing.T) {
+	d := twoWays()
+	d.Base.Tunnels = nil
+	d.Reaches = append(d.Reaches, reach("vpc-late", "10.110.0.0/16", "eth0", 1), reach("vpc-held", "10.130.0.0/16", "eth0", 1))
+	d.Reaches[3].Hold = true
+	for _, c := range []struct {
+		name  string
+		have  []route
+		spoke hub.SpokeID
+		count int
+	}{
+		{"neither is there", nil, "vpc-a", 1},
+		{"the first is there", []route{{routeKey{Table: 26741, Dst: d.Reaches[0].Prefix}, hop{Via: d.Base.Egresses[0].Gateway, Dev: "eth0"}}}, "", 0},
+		{"another one is there", []route{{routeKey{Table: 26741, Dst: d.Reaches[0].Prefix}, hop{Dev: "eth1"}}}, "vpc-a", 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			v := &view{routes: newList(c.have)}
+			var got []hub.Change
+			for _, x := range v.Plan(d) {
+				if x.Object == "route 10.110.0.0/16 table 26741" {
+					got = append(got, x)
+				}
+			}
+			if len(got) != c.count || c.count > 0 && got[0].Unit.Spoke != c.spoke {
+				t.Errorf("want %d changes of %q, got %v", c.count, c.spoke, got)
+			}
+		})
+	}
+}

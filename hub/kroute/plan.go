@@ -19,7 +19,8 @@ func (v *view) Plan(d hub.Desired) []hub.Change {
 		w, h = v.wantSysctls(d)
 		want, have = append(want, w...), append(have, h...)
 	}
-	return hub.Diff(want, have)
+	// Of two wanted things with one key the first counts.
+	return slices.CompactFunc(hub.Diff(want, have), func(a, b hub.Change) bool { return a.Object == b.Object })
 }
 
 // completed gives egresses without a known gateway the one the kernel itself uses: its
@@ -36,11 +37,8 @@ func (v *view) completed(d hub.Desired) hub.Desired {
 
 // routeObjects are the routes that differ.
 func (v *view) routeObjects(d hub.Desired) (want, have []hub.Object) {
-	lacking := max(0, len(d.Reaches)-v.routes.n)
-	if lacking > 0 {
-		want = make([]hub.Object, 0, lacking)
-	}
-	wanted, made := v.routes.ticks(), make(map[routeKey]bool, lacking)
+	want, have = make([]hub.Object, 0, max(0, len(d.Reaches)-v.routes.n)), make([]hub.Object, 0, max(0, v.routes.n-len(d.Reaches)))
+	wanted := v.routes.ticks()
 	var text hopText
 	var last at
 	for w := range wantRoutes(d) {
@@ -61,10 +59,9 @@ func (v *view) routeObjects(d hub.Desired) (want, have []hub.Object) {
 			}
 			wanted[last.block][last.i] = true
 		}
-		if r != nil && r.hop == w.it.hop || w.hold || v.held(w.it) || made[w.it.routeKey] {
+		if r != nil && r.hop == w.it.hop || w.hold || v.held(w.it) {
 			continue
 		}
-		made[w.it.routeKey] = true
 		want = append(want, hub.Object{Key: w.it.object(), Value: text.of(w.it.hop), Unit: w.belongs()})
 		if r != nil {
 			have = append(have, hub.Object{Key: r.object(), Value: r.detail(), Unit: w.belongs()})
