@@ -22,8 +22,9 @@
 //     itself is not ours, in both directions. New connections from a spoke's prefix toward
 //     such a tunnel are dropped all the same. Link-local destinations (instance metadata),
 //     IPv6 and packets that conntrack calls invalid are dropped whatever the tunnel's kind.
-//   - Flows that stood before the table did have no mark. They end, except other traffic
-//     of a "leave" tunnel.
+//   - A flow is judged by its first packet. Flows that stood before the table did have no
+//     mark: they end, except those of a "leave" tunnel, which go on as they began, also
+//     when their destination has become a spoke's.
 //   - `icmp` toward the hub is echo request; ICMP errors that belong to a flow always pass.
 //   - A source outside the pools and sites is dropped when it asks for a spoke.
 //   - Foreign bits of packet mark and conntrack mark survive. Kernels before 6.13 cannot OR
@@ -44,4 +45,8 @@
 //   - A batch is all or nothing. When some changes are refused the rest is sent again
 //     without them.
 //   - A View is a snapshot; Apply gives the next one.
+//   - Nobody else may make or change a table with an owner. A ruleset saved while the daemon
+//     runs loads at boot, but not while the daemon runs: nft refuses the whole file.
+//   - One change among 10,000 prefixes is one element, and yet 0.5 ms in Linux 6.18: a
+//     commit to an interval set costs by its size. Deleting flows walks the conntrack table.
 package masq

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"peerhub/hub"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // A pool and a spoke's prefix grow in the step that adds: the smaller ones give way in the
@@ -46,14 +48,25 @@ func TestIntervalsGrowInOneStep(t *testing.T) {
 	}
 }
 
-// What an operator saves from a host loads again, also after a flush.
+// What an operator saves while the daemon runs loads at the next boot, before it runs. The
+// table of the daemon's own goes with the nft that loads it.
 func TestASavedRulesetLoads(t *testing.T) {
 	t.Parallel()
 	n := newNS(t, "hub")
 	p := open(t, n, hub.OwnershipPlain)
 	syncTo(t, p, sample())
+	want := n.run(t, "nft list table inet hubd")
+	saved := n.run(t, "nft list ruleset")
 	if err := p.Close(); err != nil {
 		t.Fatal(err)
 	}
-	n.run(t, "diff <(nft list ruleset) <(nft list ruleset | { saved=$(cat); nft flush ruleset; nft -f - <<< \"$saved\"; nft list ruleset; })")
+	n.run(t, "nft flush ruleset; nft -f - <<'X'\n"+saved+"\nX")
+	if got := n.run(t, "nft list ruleset"); got != want {
+		t.Errorf("loaded (+), saved (-):\n%s", cmp.Diff(want, got))
+	}
+	// While a daemon runs nobody may make its tables: the file is refused as a whole.
+	syncTo(t, open(t, n, hub.OwnershipPlain), sample())
+	if out, err := n.try(t, "nft -f - <<'X'\n"+saved+"\nX"); err == nil || !strings.Contains(out, "Operation not permitted") {
+		t.Errorf("loaded beside a running daemon: %v, %.300s", err, out)
+	}
 }

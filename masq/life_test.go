@@ -357,7 +357,9 @@ func TestAFlowIsJudgedOnce(t *testing.T) {
 	r := newRig(t, hub.OwnershipPlain)
 	r.beyond.run(t, `nft 'table ip seen { counter n { }; chain c { type filter hook prerouting priority -400; udp dport 9999 counter name n drop; }; }'`)
 	arrived := func(n int) func() bool {
-		return func() bool { return strings.Contains(r.beyond.run(t, "nft list counters"), fmt.Sprintf("packets %d ", n)) }
+		return func() bool {
+			return strings.Contains(r.beyond.run(t, "nft list counters"), fmt.Sprintf("packets %d ", n))
+		}
 	}
 	syncTo(t, r.p, sample())
 	old := r.client.udp(t, billingHost+":9999")
