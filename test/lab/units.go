@@ -84,9 +84,11 @@ func (l *Lab) startOwnHubd(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyPatience)
 	defer cancel()
+	// OpenVPN tells connects by the second: a client that came within the second of the
+	// write would count as lacking the routes.
 	written := func() bool {
-		_, err := os.Stat(l.VPN.include())
-		return err == nil
+		fi, err := os.Stat(l.VPN.include())
+		return err == nil && time.Now().Unix() > fi.ModTime().Unix()
 	}
 	p := l.Process(UnitHubd)
 	if p == nil {
