@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"regexp"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"peerhub/hub"
@@ -15,17 +17,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const echoPort = 7
+const (
+	echoPort  = 7
+	blastPort = 9999
+	blastSize = 22 // bytes of payload: 64 on the wire
+)
 
 var sinkCount = regexp.MustCompile(`packets (\d+)`)
 
-// echo answers datagrams to one address of the namespace until the context ends, on a thread of its own
+// echo answers datagrams to one address and port of the namespace until the context ends, on a thread of its own
 // with plain system calls: Go's poller would be measured too.
-func echo(ctx context.Context, ns string, at netip.Addr) error {
+func echo(ctx context.Context, ns string, at netip.Addr, port int) error {
 	ready := make(chan error, 1)
 	go func() {
 		err := fabric.InNS(ns, func() error {
-			fd, err := udp(at, echoPort)
+			fd, err := udp(at, port)
 			ready <- err
 			if err != nil {
 				return err
@@ -33,7 +39,7 @@ func echo(ctx context.Context, ns string, at netip.Addr) error {
 			defer unix.Close(fd)
 			buf := make([]byte, 2048)
 			for ctx.Err() == nil {
-				n, from, err := unix.Recvfrom(fd, buf, 0)
+				n, from, err := receive(fd, buf)
 				if err != nil {
 					continue // the timeout of the socket: is it time to end?
 				}
@@ -66,6 +72,16 @@ func udp(at netip.Addr, port int) (int, error) {
 	return fd, nil
 }
 
+// receive waits for a datagram. Go interrupts threads to share them out, and the kernel
+// does not go on waiting by itself on a socket with a timeout.
+func receive(fd int, buf []byte) (n int, from unix.Sockaddr, err error) {
+	for {
+		if n, from, err = unix.Recvfrom(fd, buf, 0); !errors.Is(err, unix.EINTR) {
+			return n, from, err
+		}
+	}
+}
+
 // firstPackets sends the first packet of n new flows to a target, one after the other, and
 // returns the round trips in microseconds.
 func firstPackets(ns string, to netip.Addr, n int) ([]float64, error) {
@@ -83,7 +99,7 @@ func firstPackets(ns string, to netip.Addr, n int) ([]float64, error) {
 			start := time.Now()
 			err = unix.Sendto(fd, buf, 0, dst)
 			if err == nil {
-				_, _, err = unix.Recvfrom(fd, buf, 0)
+				_, _, err = receive(fd, buf)
 			}
 			took := time.Since(start)
 			if err := errors.Join(err, unix.Close(fd)); err != nil {
@@ -123,7 +139,7 @@ func latency(ctx context.Context, sabotage bool) ([]Result, error) {
 				a, again := &contender{rig: one, to: target(1)}, &contender{rig: one, to: target(1)}
 				b, c := &contender{rig: all, to: target(many)}, &contender{rig: linear, to: target(many)}
 				for _, x := range []*contender{a, b, c} {
-					if err := echo(ctx, x.rig.beyond, x.to); err != nil {
+					if err := echo(ctx, x.rig.beyond, x.to, echoPort); err != nil {
 						return err
 					}
 				}
@@ -157,57 +173,64 @@ func latency(ctx context.Context, sabotage bool) ([]Result, error) {
 	return results, err
 }
 
-// perPacket compares the time a packet takes through the hub, veth to veth, with two rules
-// by hand. One thread sends datagrams of 64 bytes in an established flow; veth carries a
-// packet to its end on the sender's processor, so wall time a packet is its whole cost.
-// Sabotage: 200 more rules stand in the way of every packet.
+// perPacket compares the processor time a packet takes through the hub, veth to veth,
+// with two rules by hand. One thread sends datagrams of 64 bytes in an established flow;
+// veth carries a packet to its end on the sender's time, so that thread's time a packet is
+// its whole cost, whatever else the machine does. A second rig with the two rules shows
+// how much one rig differs from another. Sabotage: 200 more rules stand in the way of
+// every packet.
 func perPacket(ctx context.Context, sabotage bool) ([]Result, error) {
-	const limit, packets = 1.10, 60_000
-	var results []Result
-	err := withRig(ctx, func(hand *rig) error {
-		return withRig(ctx, func(one *rig) error {
-			return withRig(ctx, func(all *rig) error {
-				if err := errors.Join(hand.byHand(ctx), one.planes(ctx, 1, hub.OwnershipPlain), all.planes(ctx, many, hub.OwnershipPlain)); err != nil {
+	const limit, packets, turns = 1.10, 20_000, 3 * rounds
+	ours := func(n int) func(*rig) error {
+		return func(r *rig) error {
+			if err := r.planes(ctx, n, hub.OwnershipPlain); err != nil {
+				return err
+			}
+			if _, err := r.pass(ctx); err != nil || !sabotage {
+				return err
+			}
+			return r.obstruct(ctx, 200)
+		}
+	}
+	byHand := func(r *rig) error { return r.byHand(ctx) }
+	// The order of what follows: the baseline, the same again, 1 prefix, 10,000.
+	prepare := []func(*rig) error{byHand, byHand, ours(1), ours(many)}
+	to := []netip.Addr{target(many), target(many), target(1), target(many)}
+	us := make([][]float64, len(prepare))
+	err := withRigs(ctx, len(prepare), func(rigs []*rig) error {
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		for i, r := range rigs {
+			if err := errors.Join(prepare[i](r), r.sink(ctx), echo(ctx, r.beyond, to[i], blastPort)); err != nil {
+				return err
+			}
+		}
+		for turn := range turns {
+			for i := range rigs {
+				i = (i + turn) % len(rigs) // nobody is always first
+				took, err := blast(ctx, rigs[i], to[i], packets)
+				if err != nil {
 					return err
 				}
-				for _, r := range []*rig{one, all} {
-					if _, err := r.pass(ctx); err != nil {
-						return err
-					}
-					if sabotage {
-						if err := r.obstruct(ctx, 200); err != nil {
-							return err
-						}
-					}
-				}
-				us := map[*rig][]float64{}
-				for range rounds {
-					for _, r := range []*rig{hand, one, all} {
-						to := target(many)
-						if r == one {
-							to = target(1)
-						}
-						took, err := blast(ctx, r, to, packets)
-						if err != nil {
-							return err
-						}
-						us[r] = append(us[r], took)
-					}
-				}
-				for _, c := range []struct {
-					name string
-					r    *rig
-				}{{"CPU a packet, 1 prefix / two rules by hand", one}, {"CPU a packet, 10,000 prefixes / two rules by hand", all}} {
-					ratio := ratios(us[c.r], us[hand])
-					r := Result{Name: c.name, Bar: "<= 1.10, flat from 1 to 10,000", Unit: "us", Measured: median(us[c.r]), Spread: spread(ratio),
-						Baseline: median(us[hand]), Ratio: median(ratio), Samples: rounds * packets}
-					results = append(results, below(r, r.Ratio, limit))
-				}
-				return nil
-			})
-		})
+				us[i] = append(us[i], took)
+			}
+		}
+		return nil
 	})
-	return results, err
+	if err != nil {
+		return nil, err
+	}
+	same := ratios(us[1], us[0])
+	var results []Result
+	for i, name := range map[int]string{2: "1 prefix", 3: "10,000 prefixes"} {
+		ratio := ratios(us[i], us[0])
+		r := Result{Name: "CPU a packet, " + name + " / two rules by hand", Bar: "<= 1.10, flat from 1 to 10,000", Unit: "us", Measured: median(us[i]),
+			Spread: spread(ratio), Baseline: median(us[0]), Ratio: median(ratio), Samples: turns * packets,
+			Note: fmt.Sprintf("another rig with two rules by hand: ratio %.3f ±%.3f", median(same), spread(same))}
+		results = append(results, below(r, r.Ratio, limit))
+	}
+	slices.SortFunc(results, func(a, b Result) int { return strings.Compare(b.Name, a.Name) })
+	return results, nil
 }
 
 // obstruct adds rules that every forwarded packet walks through.
@@ -217,20 +240,25 @@ func (r *rig) obstruct(ctx context.Context, rules int) error {
 	return err
 }
 
-// blast sends packets in one flow and returns microseconds a packet. The far side drops
-// them before a socket sees them, the same in every rig; they are counted to show that
-// they came through.
-func blast(ctx context.Context, r *rig, to netip.Addr, packets int) (float64, error) {
-	if _, err := fabric.Exec(ctx, r.beyond, "sh", "-ec", `nft list table ip sink >/dev/null 2>&1 || nft -f - <<'X'
+// sink has the far side count the packets of a blast and drop them before a socket sees
+// them, the same in every rig.
+func (r *rig) sink(ctx context.Context) error {
+	_, err := fabric.Exec(ctx, r.beyond, "sh", "-ec", fmt.Sprintf(`nft -f - <<'X'
 table ip sink {
 	counter got { }
 	chain c {
 		type filter hook prerouting priority -300
-		udp dport 9999 counter name got drop
+		udp dport %d udp length %d counter name got drop
 	}
 }
-X
-nft reset counter ip sink got >/dev/null`); err != nil {
+X`, blastPort, 8+blastSize))
+	return err
+}
+
+// blast sends packets in one flow that was answered once, and returns microseconds of its
+// thread's time a packet. What came through is counted.
+func blast(ctx context.Context, r *rig, to netip.Addr, packets int) (float64, error) {
+	if _, err := fabric.Exec(ctx, r.beyond, "nft", "reset", "counter", "ip", "sink", "got"); err != nil {
 		return 0, err
 	}
 	var took time.Duration
@@ -240,22 +268,19 @@ nft reset counter ip sink got >/dev/null`); err != nil {
 			return err
 		}
 		defer unix.Close(fd)
-		dst := &unix.SockaddrInet4{Port: 9999, Addr: to.As4()}
-		if err := unix.Connect(fd, dst); err != nil {
+		if err := unix.Connect(fd, &unix.SockaddrInet4{Port: blastPort, Addr: to.As4()}); err != nil {
 			return fmt.Errorf("connect to %s: %w", to, err)
 		}
-		buf := make([]byte, 22) // 64 bytes on the wire
-		for range 1000 {        // the flow is known and everything is warm
-			_, _ = unix.Write(fd, buf)
+		buf := make([]byte, blastSize)
+		_, err = unix.Write(fd, buf[:1]) // not of the sink's size: it is answered
+		if err == nil {
+			_, _, err = receive(fd, make([]byte, blastSize))
 		}
-		start := time.Now()
-		for range packets {
-			if _, err := unix.Write(fd, buf); err != nil {
-				return fmt.Errorf("send to %s: %w", to, err)
-			}
+		if err != nil {
+			return fmt.Errorf("open a flow to %s: %w", to, err)
 		}
-		took = time.Since(start)
-		return nil
+		took, err = sendTime(fd, buf, packets)
+		return err
 	})
 	if err != nil {
 		return 0, err
@@ -272,4 +297,31 @@ nft reset counter ip sink got >/dev/null`); err != nil {
 		return 0, fmt.Errorf("only %d of %d packets came through the hub", got, packets)
 	}
 	return float64(took.Nanoseconds()) / 1000 / float64(packets), nil
+}
+
+// sendTime is what this thread needs for packets, after some more to warm up.
+func sendTime(fd int, buf []byte, packets int) (time.Duration, error) {
+	var start time.Duration
+	for i := -1000; i < packets; i++ {
+		if i == 0 {
+			var err error
+			if start, err = threadTime(); err != nil {
+				return 0, err
+			}
+		}
+		if _, err := unix.Write(fd, buf); err != nil {
+			return 0, fmt.Errorf("send: %w", err)
+		}
+	}
+	end, err := threadTime()
+	return end - start, err
+}
+
+// threadTime is what the present thread, which must be locked, has used of the processor.
+func threadTime() (time.Duration, error) {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts); err != nil {
+		return 0, fmt.Errorf("read the thread's clock: %w", err)
+	}
+	return time.Duration(ts.Nano()), nil
 }

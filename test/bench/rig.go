@@ -91,6 +91,22 @@ func withRig(ctx context.Context, f func(*rig) error) (err error) {
 	return f(r)
 }
 
+// withRigs runs f on several rigs.
+func withRigs(ctx context.Context, n int, f func([]*rig) error) error {
+	var rigs []*rig
+	var next func() error
+	next = func() error {
+		if len(rigs) == n {
+			return f(rigs)
+		}
+		return withRig(ctx, func(r *rig) error {
+			rigs = append(rigs, r)
+			return next()
+		})
+	}
+	return next()
+}
+
 func (r *rig) close() error {
 	var errs []error
 	if r.masq != nil {

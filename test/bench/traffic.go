@@ -164,7 +164,7 @@ func (t *traffic) running() error {
 			t.lost.Add(1)
 			continue
 		}
-		n, _, err := unix.Recvfrom(fd, buf, 0)
+		n, _, err := receive(fd, buf)
 		switch {
 		case t.ending.Load():
 		case err != nil:
@@ -194,7 +194,7 @@ func (t *traffic) newFlows() error {
 			return err
 		}
 		if err = unix.Sendto(fd, []byte("x"), 0, dst); err == nil {
-			_, _, err = unix.Recvfrom(fd, buf, 0)
+			_, _, err = receive(fd, buf)
 		}
 		if err == nil {
 			t.mu.Lock()
