@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"peerhub/hub"
 )
@@ -49,7 +50,8 @@ type fakePlane struct {
 	keeps    string // objects that contain it cannot be removed
 	lacks    hub.Units
 	reads    int
-	applying func() // called in the middle of Apply
+	applying func()       // called in the middle of Apply
+	asked    atomic.Int32 // for plans, of all its views
 }
 
 func (f *fakePlane) Name() hub.PlaneName { return f.name }
@@ -73,7 +75,7 @@ func (f *fakePlane) Observe(context.Context) (hub.View, error) {
 func (f *fakePlane) view() *fakeView {
 	f.place.mu.Lock()
 	defer f.place.mu.Unlock()
-	v := &fakeView{plane: f.name, lacks: f.lacks}
+	v := &fakeView{plane: f.name, lacks: f.lacks, asked: &f.asked}
 	for _, key := range slices.Sorted(maps.Keys(f.place.have[f.name])) {
 		v.have = append(v.have, f.place.have[f.name][key])
 	}
@@ -131,9 +133,11 @@ type fakeView struct {
 	plane hub.PlaneName
 	have  []hub.Object
 	lacks hub.Units
+	asked *atomic.Int32
 }
 
 func (v *fakeView) Plan(want hub.Desired) []hub.Change {
+	v.asked.Add(1)
 	return hub.Diff(objects(v.plane, want), v.have)
 }
 

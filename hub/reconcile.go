@@ -184,64 +184,22 @@ func (r *Reconciler) Repair(ctx context.Context, plane PlaneName) PlaneReport {
 func (s *slot) repair(ctx context.Context) PlaneReport {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	rep := PlaneReport{Plane: s.plane.Name()}
+	t := &turn{slot: s, rep: PlaneReport{Plane: s.plane.Name()}}
 	if s.orders == nil || !s.orders.add {
-		return rep
+		return t.rep
 	}
-	view, err := s.plane.Observe(ctx)
-	if err != nil {
-		rep.Unread, rep.Error = true, fmt.Sprintf("reading %s: %v", rep.Plane, err)
-		return rep
-	}
-	o := *s.orders
-	view, err = s.make(ctx, view, o.want, Additions, &rep)
-	if o.remove {
-		var rerr error
-		view, rerr = s.make(ctx, view, o.want, Removals, &rep)
-		err = errors.Join(err, rerr)
-	}
-	s.writes++
-	rep.Pending = view.Plan(o.want)
-	rep.Lacks = lacksOf(view, o.want, rep.Pending)
-	if err != nil {
-		rep.Error = err.Error()
-	}
-	return rep
-}
-
-// make applies those changes of the plan which pick lets through, and notes in rep which
-// of them were made: those that the plan after them does not name any more.
-func (s *slot) make(ctx context.Context, view View, want Desired, pick func([]Change) []Change, rep *PlaneReport) (View, error) {
-	changes := pick(view.Plan(want))
-	if len(changes) == 0 {
-		return view, nil
-	}
-	after, err := s.plane.Apply(ctx, view, changes)
-	if err != nil {
-		err = fmt.Errorf("writing %s: %w", s.plane.Name(), err)
-	}
-	if after == nil { // a plane that cannot say what it reached reached nothing
-		return view, errors.Join(err, fmt.Errorf("%s did not say what it reached", s.plane.Name()))
-	}
-	rep.Applied = append(rep.Applied, gone(changes, after.Plan(want))...)
-	return after, err
-}
-
-// gone returns the changes of before that after does not name any more.
-func gone(before, after []Change) []Change {
-	type key struct {
-		verb   Verb
-		object string
-	}
-	left := make(map[key]bool, len(after))
-	for _, c := range after {
-		left[key{c.Verb, c.Object}] = true
-	}
-	var out []Change
-	for _, c := range before {
-		if !left[key{c.Verb, c.Object}] {
-			out = append(out, c)
+	t.aim(s.orders.want, nil)
+	if t.observe(ctx); !t.rep.Unread {
+		t.make(ctx, Additions(t.plan()), t.plan)
+		if s.orders.remove {
+			t.make(ctx, Removals(t.plan()), t.plan)
 		}
+		s.writes++
+		t.rep.Pending = t.plan()
+		t.rep.Lacks = lacksOf(t.view, t.want, t.rep.Pending)
 	}
-	return out
+	if err := errors.Join(t.errs...); err != nil {
+		t.rep.Error = err.Error()
+	}
+	return t.rep
 }
