@@ -14,22 +14,22 @@ const nameMax = 63
 // Name tag on our side of the peering, else the account id. Spokes that would have the same
 // name, as several VPCs of one account do, all get the end of their VPC id behind it.
 func (d *decision) nameAll(spokes []*spoke) {
-	byBase := make(map[string][]*spoke)
+	count := make(map[string]int, len(spokes))
 	for _, s := range spokes {
-		byBase[d.baseName(s)] = append(byBase[d.baseName(s)], s)
+		s.name = d.baseName(s)
+		count[s.name]++
 	}
 	used := make(map[string]bool, len(spokes))
 	var rest []*spoke
-	for _, s := range spokes { // in the order of their ids, so that map order does not matter
-		base := d.baseName(s)
-		if len(byBase[base]) == 1 {
-			s.name, used[base] = base, true
+	for _, s := range spokes { // in the order of their ids
+		if count[s.name] > 1 {
+			rest = append(rest, s)
 			continue
 		}
-		rest = append(rest, s)
+		used[s.name] = true
 	}
 	for _, s := range rest {
-		s.name = uniqueName(d.baseName(s), string(s.id), used)
+		s.name = uniqueName(s.name, string(s.id), used)
 		used[s.name] = true
 	}
 }
@@ -72,19 +72,14 @@ func uniqueName(base, id string, used map[string]bool) string {
 func sanitise(s string) string {
 	var b strings.Builder
 	gap := false
-	for _, r := range s {
-		switch {
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '.', r == '_', r == '-':
-			if gap && b.Len() > 0 {
-				b.WriteByte('-')
-			}
-			gap = false
-			b.WriteRune(r)
-		default:
-			gap = true
+	for i := 0; i < len(s) && b.Len() < nameMax; i++ { // a byte of a longer character is no letter of ours
+		c := s[i]
+		legal := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-'
+		if gap && legal && b.Len() > 0 {
+			b.WriteByte('-')
 		}
-		if b.Len() >= nameMax {
-			break
+		if gap = !legal; legal {
+			b.WriteByte(c)
 		}
 	}
 	out := b.String()

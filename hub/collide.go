@@ -32,8 +32,11 @@ func (d *decision) settle(spokes []*spoke, holders map[netip.Prefix]PeeringID) {
 			claims = append(claims, claim{prefix: p, spoke: s})
 		}
 	}
-	slices.SortFunc(claims, func(a, b claim) int {
-		return cmp.Or(ComparePrefixes(a.prefix, b.prefix), strings.Compare(string(a.spoke.id), string(b.spoke.id)))
+	claims = sorted(claims, func(a, b *claim) int {
+		if c := ComparePrefixes(a.prefix, b.prefix); c != 0 {
+			return c
+		}
+		return strings.Compare(string(a.spoke.id), string(b.spoke.id))
 	})
 	var standing map[claimKey]bool
 	for from := 0; from < len(claims); {

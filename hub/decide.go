@@ -119,7 +119,7 @@ func livePeerings(t Topology) []Peering {
 			best[pcx.Peer.VPC] = pcx
 		}
 	}
-	return slices.SortedFunc(maps.Values(best), func(a, b Peering) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	return sorted(slices.Collect(maps.Values(best)), func(a, b *Peering) int { return strings.Compare(string(a.ID), string(b.ID)) })
 }
 
 func peeringRank(p Peering) int {
@@ -221,9 +221,9 @@ func (d *decision) sources() {
 
 // sort brings the want into its order.
 func (d *Desired) sort() {
-	slices.SortFunc(d.Spokes, func(a, b Spoke) int { return strings.Compare(string(a.ID), string(b.ID)) })
-	slices.SortFunc(d.Reaches, compareReaches)
-	slices.SortFunc(d.Routes, compareRoutes)
+	d.Spokes = sorted(d.Spokes, func(a, b *Spoke) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	d.Reaches = sorted(d.Reaches, compareReaches)
+	d.Routes = sorted(d.Routes, compareRoutes)
 }
 
 // clone copies m so that Decide and the guard never write into their input. Winners are

@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -185,28 +184,10 @@ func Diff(want, have []Object) []Change {
 			out = append(out, Change{Verb: VerbRemove, Unit: h.Unit, Object: h.Key, Detail: h.Value})
 		}
 	}
-	return sortChanges(out)
-}
-
-// sortChanges returns cs by object, those of one object in the order they have. A change
-// is large, so places are sorted and each change is moved once.
-func sortChanges(cs []Change) []Change {
-	if len(cs) == 0 {
+	if len(out) == 0 {
 		return nil
 	}
-	if slices.IsSortedFunc(cs, func(a, b Change) int { return strings.Compare(a.Object, b.Object) }) {
-		return cs
-	}
-	places := make([]int, len(cs))
-	for i := range places {
-		places[i] = i
-	}
-	slices.SortFunc(places, func(i, j int) int { return cmp.Or(strings.Compare(cs[i].Object, cs[j].Object), i-j) })
-	out := make([]Change, len(cs))
-	for to, from := range places {
-		out[to] = cs[from]
-	}
-	return out
+	return sorted(out, func(a, b *Change) int { return strings.Compare(a.Object, b.Object) })
 }
 
 // Additions returns the changes that add or replace, Removals those that remove.
@@ -216,10 +197,19 @@ func Additions(cs []Change) []Change { return filter(cs, func(v Verb) bool { ret
 func Removals(cs []Change) []Change { return filter(cs, func(v Verb) bool { return v == VerbRemove }) }
 
 func filter(cs []Change, keep func(Verb) bool) []Change {
-	var out []Change
-	for _, c := range cs {
-		if keep(c.Verb) {
-			out = append(out, c)
+	n := 0
+	for i := range cs {
+		if keep(cs[i].Verb) {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	out := make([]Change, 0, n)
+	for i := range cs {
+		if keep(cs[i].Verb) {
+			out = append(out, cs[i])
 		}
 	}
 	return out

@@ -65,3 +65,31 @@ func sortHeld(hs *[]Held) {
 	})
 	*hs = slices.Compact(*hs)
 }
+
+// sorted returns list in order; equals stay as they are. A list that is in order already
+// is returned itself. What we sort is large, and most of it is pointers, which cost the
+// collector at each move: so places are sorted, and each thing moves once.
+func sorted[T any](list []T, compare func(a, b *T) int) []T {
+	ordered := true
+	for i := 1; i < len(list) && ordered; i++ {
+		ordered = compare(&list[i-1], &list[i]) <= 0
+	}
+	if ordered {
+		return list
+	}
+	places := make([]int, len(list))
+	for i := range places {
+		places[i] = i
+	}
+	slices.SortFunc(places, func(i, j int) int {
+		if c := compare(&list[i], &list[j]); c != 0 {
+			return c
+		}
+		return i - j
+	})
+	out := make([]T, len(list))
+	for to, from := range places {
+		out[to] = list[from]
+	}
+	return out
+}

@@ -115,16 +115,7 @@ func (g *guard) refused(r Reach, s Spoke, t Topology) bool {
 
 // evidence sorts what would go into what is kept and what may go.
 func (g *guard) evidence(before Remembered) {
-	wanted := make(map[Unit]bool, len(g.want.Reaches))
-	for _, r := range g.want.Reaches {
-		wanted[r.Unit()] = true
-	}
-	var missing []Reach
-	for _, r := range g.prev.Reaches {
-		if !wanted[r.Unit()] {
-			missing = append(missing, r)
-		}
-	}
+	missing := missing(g.prev.Reaches, g.want.Reaches)
 	if len(missing) == 0 {
 		return
 	}
@@ -160,6 +151,28 @@ func (g *guard) evidence(before Remembered) {
 			g.absentSpoke(r, s, before)
 		}
 	}
+}
+
+// missing returns what prev has and want has not. Nearly always they begin alike, to the end.
+func missing(prev, want []Reach) []Reach {
+	alike := 0
+	for alike < len(prev) && alike < len(want) && prev[alike].Unit() == want[alike].Unit() {
+		alike++
+	}
+	if prev = prev[alike:]; len(prev) == 0 {
+		return nil
+	}
+	wanted := make(map[Unit]bool, len(want))
+	for i := range want {
+		wanted[want[i].Unit()] = true
+	}
+	var out []Reach
+	for _, r := range prev {
+		if !wanted[r.Unit()] {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 func announces(ps []netip.Prefix, p netip.Prefix) bool {

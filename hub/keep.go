@@ -3,6 +3,7 @@ package hub
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // assemble puts what is kept into the want, on hold, and completes what is remembered.
@@ -147,6 +148,9 @@ func (g *guard) keepSpokes() {
 // keepRoutes keeps the VPC routes of held reaches, and the ways back of spokes of which
 // every reach is held.
 func (g *guard) keepRoutes() {
+	if !slices.ContainsFunc(g.want.Reaches, func(r Reach) bool { return r.Hold }) {
+		return
+	}
 	held := make(map[Unit]bool)
 	whole := make(map[SpokeID]bool)
 	for _, r := range g.want.Reaches {
@@ -158,9 +162,6 @@ func (g *guard) keepRoutes() {
 		} else {
 			whole[r.Spoke] = false
 		}
-	}
-	if len(held) == 0 {
-		return
 	}
 	type place struct {
 		table       TableID

@@ -53,7 +53,10 @@ func CompareScopes(a, b Scope) int {
 
 // ComparePrefixes orders prefixes by address, then length.
 func ComparePrefixes(a, b netip.Prefix) int {
-	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	if c := a.Addr().Compare(b.Addr()); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.Bits(), b.Bits())
 }
 
 // UnitKind says what a change belongs to.

@@ -72,6 +72,9 @@ func health(rep Report, byID map[SpokeID]*SpokeReport) {
 				sr.Planes[plane.Plane] = HealthHeld
 			}
 		}
+		if len(plane.Lacks)+len(upstream) == 0 && !plane.Unread {
+			continue // nearly always
+		}
 		for _, r := range rep.Desired.Reaches {
 			sr := byID[r.Spoke]
 			if sr == nil {
