@@ -91,3 +91,51 @@ func TestArchitectureShowsTheImportRules(t *testing.T) {
 		t.Errorf("docs/architecture.md (-rules +page):\n%s", d)
 	}
 }
+
+// names are what the pages written by hand may speak of only if it is on a generated one.
+var names = []struct {
+	what string
+	find *regexp.Regexp
+	page string
+	form string // of the name on the page
+}{
+	{"a command of hubctl", regexp.MustCompile("(?m)(?:`|: |^\\s*(?:# )?)hubctl ([a-z]+(?:-[a-z]+)*)"), "hubctl.md", "## hubctl %\n"},
+	{"a metric", regexp.MustCompile(`\bhubd_([a-z_]+)\b`), "metrics.md", "| `hubd_%` |"},
+	{"a problem", regexp.MustCompile("`((?:SOURCE|ROLE|ANSWER|ROUTE|CLIENT|REMOVAL|LEDGER|OTHER|OVERLAPS)_[A-Z]+)`"), "problems.md", "| `%` |"},
+}
+
+// unknownNames lists what a text names and the generated pages have not.
+func unknownNames(t *testing.T, text string) []string {
+	t.Helper()
+	var out []string
+	for _, n := range names {
+		b, err := os.ReadFile(filepath.Join(root, "docs", n.page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range n.find.FindAllStringSubmatch(text, -1) {
+			ours := m[0] == "hubd_keep" // the table, no metric
+			if !ours && !strings.Contains(string(b), strings.ReplaceAll(n.form, "%", m[1])) {
+				out = append(out, n.what+": "+m[0])
+			}
+		}
+	}
+	return out
+}
+
+func TestPagesNameOnlyWhatExists(t *testing.T) {
+	for _, page := range []string{"README.md", "docs/install.md", "docs/operations.md", "docs/architecture.md"} {
+		b, err := os.ReadFile(filepath.Join(root, page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range unknownNames(t, string(b)) {
+			t.Errorf("%s names %s, which there is not", page, u)
+		}
+	}
+	text := "`hubctl frobnicate`, see `hubd_wonders_total` and `ROUTE_LOST`; `hubctl status`, see `hubd_ready` and `ROLE_DENIED`"
+	want := []string{"a command of hubctl: `hubctl frobnicate", "a metric: hubd_wonders_total", "a problem: `ROUTE_LOST`"}
+	if d := cmp.Diff(want, unknownNames(t, text)); d != "" {
+		t.Errorf("control (-want +got):\n%s", d)
+	}
+}
