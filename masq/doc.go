@@ -27,9 +27,9 @@
 //     when their destination has become a spoke's.
 //   - `icmp` toward the hub is echo request; ICMP errors that belong to a flow always pass.
 //   - A source outside the pools and sites is dropped when it asks for a spoke.
-//   - Foreign bits of packet mark and conntrack mark survive. Kernels before 6.13 cannot OR
-//     two registers, so the rare flow that has such bits takes a longer way through single
-//     bits (chains carry_mark and keep_*); others pay one comparison.
+//   - On flows from a tunnel toward a spoke both marks are ours as a whole; on all other
+//     traffic no mark is touched. What tells them apart are the seven bits of the class in
+//     the conntrack mark, which belong to hubd on the whole host.
 //   - The chain is called translate: `snat` is a keyword that nft prints and refuses to load.
 //
 // Ownership, Mode: persist (table flags owner,persist) survives `nft flush ruleset` and the
@@ -39,6 +39,10 @@
 // can print it: nft 1.0.6 saves the flag as nothing and then refuses the whole file.
 //
 // Be aware:
+//   - Whoever else marks what comes out of a tunnel loses that mark on flows to a spoke: it
+//     is replaced when the flow begins, and the packet mark again with every packet. A mark
+//     changed behind our back later is in neither `out` nor `back`: the flow is dropped.
+//     Others may use the bits 0x80ffffff on traffic that is not ours, never 0x7f000000.
 //   - All messages go over one lasting socket of our own; a table with the owner flag
 //     belongs to the socket's port. google/nftables encodes the expressions; its Conn cannot
 //     put raw messages and rules into one batch, and the first installation is one batch.

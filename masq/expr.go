@@ -45,14 +45,14 @@ func compare(op expr.CmpOp, v []byte) step {
 func eq(v uint32) []step  { return []step{compare(expr.CmpOpEq, host(v))} }
 func neq(v uint32) []step { return []step{compare(expr.CmpOpNeq, host(v))} }
 
-// masked computes reg1 & mask ^ xor.
-func masked(mask, xor uint32) step {
-	return lib(&expr.Bitwise{SourceRegister: reg1, DestRegister: reg1, Len: 4, Mask: host(mask), Xor: host(xor)})
+// masked computes reg1 & mask.
+func masked(mask uint32) step {
+	return lib(&expr.Bitwise{SourceRegister: reg1, DestRegister: reg1, Len: 4, Mask: host(mask), Xor: host(0)})
 }
 
 // ctState is "ct state A,B".
 func ctState(bits uint32) []step {
-	return []step{lib(&expr.Ct{Key: expr.CtKeySTATE, Register: reg1}), masked(bits, 0), compare(expr.CmpOpNeq, host(0))}
+	return []step{lib(&expr.Ct{Key: expr.CtKeySTATE, Register: reg1}), masked(bits), compare(expr.CmpOpNeq, host(0))}
 }
 
 // ctConfirmed is IPS_CONFIRMED: the flow's first packet has left the host, or reached it.
@@ -60,7 +60,7 @@ const ctConfirmed = 1 << 3
 
 // ctStatus is "ct status S".
 func ctStatus(bits uint32) []step {
-	return []step{lib(&expr.Ct{Key: expr.CtKeySTATUS, Register: reg1}), masked(bits, 0), compare(expr.CmpOpNeq, host(0))}
+	return []step{lib(&expr.Ct{Key: expr.CtKeySTATUS, Register: reg1}), masked(bits), compare(expr.CmpOpNeq, host(0))}
 }
 
 // ctDirection is "ct direction original" (0) or "reply" (1).
@@ -68,13 +68,11 @@ func ctDirection(d byte) []step {
 	return []step{lib(&expr.Ct{Key: expr.CtKeyDIRECTION, Register: reg1}), compare(expr.CmpOpEq, []byte{d})}
 }
 
-// ctMark is "ct mark & mask"; ctMarkSet is "ct mark set ct mark & mask | bits".
-func ctMark(mask uint32) []step {
-	return []step{lib(&expr.Ct{Key: expr.CtKeyMARK, Register: reg1}), masked(mask, 0)}
-}
+// ctMark is "ct mark & mask", wholeCtMark "ct mark".
+func ctMark(mask uint32) []step { return append(wholeCtMark(), masked(mask)) }
 
-func ctMarkSet(mask, bits uint32) []step {
-	return []step{lib(&expr.Ct{Key: expr.CtKeyMARK, Register: reg1}), masked(mask, bits), setCtMark}
+func wholeCtMark() []step {
+	return []step{lib(&expr.Ct{Key: expr.CtKeyMARK, Register: reg1})}
 }
 
 var (
@@ -83,13 +81,6 @@ var (
 )
 
 func meta(key expr.MetaKey) []step { return []step{lib(&expr.Meta{Key: key, Register: reg1})} }
-
-// metaMark is "meta mark & mask"; metaMarkSet is "meta mark set meta mark & mask | bits".
-func metaMark(mask uint32) []step { return append(meta(expr.MetaKeyMARK), masked(mask, 0)) }
-
-func metaMarkSet(mask, bits uint32) []step {
-	return append(meta(expr.MetaKeyMARK), masked(mask, bits), setMark)
-}
 
 // proto is "meta l4proto P"; family is "meta nfproto F".
 func proto(p byte) []step {
@@ -158,10 +149,6 @@ func accept() []step { return verdict(expr.VerdictAccept) }
 func back() []step   { return verdict(expr.VerdictReturn) }
 func jump(chain string) []step {
 	return []step{lib(&expr.Verdict{Kind: expr.VerdictJump, Chain: chain})}
-}
-
-func goTo(chain string) []step {
-	return []step{lib(&expr.Verdict{Kind: expr.VerdictGoto, Chain: chain})}
 }
 
 // drop is `counter name "C" drop`. The library sends the name without its end.

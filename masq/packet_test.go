@@ -204,33 +204,57 @@ func TestClamp(t *testing.T) {
 	}
 }
 
-// Bits of both marks that are not ours survive, and do not keep a flow from its way.
-func TestForeignMarksSurvive(t *testing.T) {
+// On a flow toward a spoke both marks are ours, whatever others gave it before; on all
+// other traffic they are untouched. Nobody opens the gate with a mark of his own.
+func TestForeignMarks(t *testing.T) {
 	t.Parallel()
 	for _, foreign := range []uint32{0, 0x00420000, 0x80ff0000, 0x80000000} {
 		t.Run(markText(foreign), func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, hub.OwnershipPlain)
 			r.beyond.serve(t, 9000, beyondHosts...)
-			// Also bits of ours, as if to open the gate for oneself.
-			set := foreign | billing
 			r.hub.run(t, fmt.Sprintf(`nft 'table inet foreign {
-				chain first { type filter hook prerouting priority -160; ct state new iifname tun0 ct mark set 0x%[1]x; iifname tun0 meta mark set 0x%[2]x; }
-				chain last { type filter hook forward priority 10; iifname tun0 meta mark 0x%[3]x ct mark 0x%[4]x counter comment "as it should be"; }
-			}'`, set, foreign|0x1234, foreign|0x1234|data&classMask, foreign|data))
+				chain first { type filter hook prerouting priority -160; ct state new ct mark set 0x%[1]x; meta mark set 0x%[1]x; }
+				chain last { type filter hook forward priority 10;
+					meta mark 0x%[1]x ct mark 0x%[1]x counter comment "foreign";
+					meta mark 0x%[2]x ct mark 0x%[3]x counter comment "ours"; }
+			}'`, foreign, data&classMask, data))
 			syncTo(t, r.p, sample())
 			before := r.hub.run(t, "nft -s list table inet foreign")
-			p := r.client.udp(t, dataHost+":9000")
-			p.talk(t, "x", "from 10.100.0.10 ")
-			if out := r.hub.run(t, "nft list table inet foreign"); regexp.MustCompile(`packets 0 .*as it should be`).MatchString(out) {
-				t.Errorf("marks are not what they should be:\n%s\n%s", out, r.hub.run(t, "conntrack -L"))
+			saw := func(whose string) bool {
+				return !strings.Contains(r.hub.run(t, "nft list chain inet foreign last | grep "+whose), "packets 0 ")
 			}
-			if out, err := r.client.try(t, pingOnce+unpeeredHost); err == nil {
-				t.Errorf("a foreign mark opened the gate: %s", out)
+			r.client2.udp(t, unpeeredHost+":9000").talk(t, "x", "from "+client2Host+" ")
+			if !saw("foreign") || saw("ours") {
+				t.Errorf("marks of other traffic were touched:\n%s", r.hub.run(t, "nft list table inet foreign; conntrack -L"))
+			}
+			// The control: here the same check sees that they were replaced.
+			r.client.udp(t, dataHost+":9000").talk(t, "x", "from 10.100.0.10 ")
+			if !saw("ours") {
+				t.Errorf("marks of a flow to a spoke are not ours:\n%s", r.hub.run(t, "nft list table inet foreign; conntrack -L"))
 			}
 			if after := r.hub.run(t, "nft -s list table inet foreign"); after != before {
 				t.Errorf("the foreign table changed:\n%s", after)
 			}
 		})
 	}
+	t.Run("a mark of ours, given by others", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, hub.OwnershipPlain)
+		r.hub.run(t, fmt.Sprintf(`nft 'table inet foreign {
+			chain first { type filter hook prerouting priority -160; ct state new iifname tun0 ct mark set 0x%x; }
+		}'`, billing))
+		syncTo(t, r.p, sample())
+		if out, err := r.client.try(t, pingOnce+unpeeredHost); err == nil {
+			t.Errorf("it opened the gate: %s", out)
+		}
+		if n := r.drops(t)["drop_other"].Packets; n != 1 {
+			t.Errorf("drop_other is %d", n)
+		}
+		r.client.run(t, pingOnce+billingHost) // the near twin
+		if err := r.p.Cleanup(ctx); err != nil {
+			t.Fatal(err)
+		}
+		r.client.run(t, pingOnce+unpeeredHost) // the control
+	})
 }

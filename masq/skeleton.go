@@ -1,7 +1,6 @@
 package masq
 
 import (
-	"fmt"
 	"slices"
 
 	"peerhub/hub"
@@ -12,10 +11,12 @@ import (
 
 // skeletonVersion grows with every change to sets, counters, chains or rules. It stands in
 // the table's comment.
-const skeletonVersion = 1
+const skeletonVersion = 2
 
 // The layout of marks. A conntrack mark has the class of the way out and the spoke's
-// number, a packet mark only the class; the other bits are somebody else's.
+// number, a packet mark only the class. On flows from a tunnel toward a spoke both marks
+// are ours as a whole, so the sets compare whole marks. The bits of the class say which
+// flows these are; where a conntrack mark has none of them, no mark is touched.
 const (
 	classMask = hub.MarkClassMask
 	ourMask   = hub.MarkClassMask | hub.MarkSpokeMask
@@ -58,21 +59,28 @@ var ports = []struct {
 
 // chains is the skeleton's code.
 func chains() []chain {
-	all := []chain{classify(), newcomer(), carryMark(), gate(), outward(), toward(), tunnelIn(), toHub(), clamp(), translate()}
-	return append(all, keepForeign()...)
+	return []chain{classify(), newcomer(), gate(), outward(), toward(), tunnelIn(), toHub(), clamp(), translate()}
 }
 
+// classify sees every packet of the host. The first rule is all that a packet of a running
+// flow of ours meets, in both directions. A flow is confirmed when its first packet has
+// passed all chains: nobody else can give a new flow a mark that counts as judged.
 func classify() chain {
 	return chain{name: "classify", typ: "filter", hook: unix.NF_INET_PRE_ROUTING, prio: -150,
 		text: "type filter hook prerouting priority mangle", rules: []rule{
+			{"ct mark & 0x7f000000 != 0 ct status confirmed meta mark set ct mark & 0x7f000000 accept",
+				steps(ctMark(classMask), neq(0), ctStatus(ctConfirmed), carryMark(), accept()), "judged before"},
 			{"meta nfproto ipv6 iifname @tunnels " + countDrop("drop_ipv6"),
 				steps(family(unix.NFPROTO_IPV6), iifname("tunnels"), drop("drop_ipv6")), "IPv6 from a tunnel"},
 			{"ct state invalid,new iifname @tunnels jump newcomer",
 				steps(ctState(expr.CtStateBitINVALID|expr.CtStateBitNEW), iifname("tunnels"), jump("newcomer")), ""},
-			{"ct mark & 0x7f000000 != 0 jump carry_mark",
-				steps(ctMark(classMask), neq(0), jump("carry_mark")), ""},
+			{"ct mark & 0x7f000000 != 0 meta mark set ct mark & 0x7f000000",
+				steps(ctMark(classMask), neq(0), carryMark()), "first packet"},
 		}}
 }
+
+// carryMark gives a packet the class of its flow.
+func carryMark() []step { return append(ctMark(classMask), setMark) }
 
 // newcomer judges the first packet of a flow from a tunnel. A refused flow is never
 // confirmed, so each of its packets comes here. A flow without an answer is new to
@@ -84,12 +92,9 @@ func newcomer() chain {
 		{"ct status confirmed return", steps(ctStatus(ctConfirmed), back()), "judged before"},
 		{"ip daddr 169.254.0.0/16 " + countDrop("drop_metadata"),
 			steps(linkLocal(), drop("drop_metadata")), "instance metadata and its neighbours"},
-		{"ct mark & 0x7f00ffff != 0 ct mark set ct mark & 0x80ff0000",
-			steps(ctMark(ourMask), neq(0), ctMarkSet(^uint32(ourMask), 0)), "our bits are ours to give"},
-		{"ct mark & 0x80ff0000 == 0 ct mark set ip daddr map @spokes4",
-			steps(ctMark(^uint32(ourMask)), eq(0), address(daddr), mapped("spokes4"), []step{setCtMark}), ""},
-		{"ct mark & 0x80ff0000 != 0 jump keep_31",
-			steps(ctMark(^uint32(ourMask)), neq(0), jump("keep_31")), "somebody else's bits stay"},
+		{"ct mark & 0x7f000000 != 0 ct mark set ct mark & 0x80ffffff",
+			steps(ctMark(classMask), neq(0), ctMark(^uint32(classMask)), []step{setCtMark}), "only we give a class"},
+		{"ct mark set ip daddr map @spokes4", steps(address(daddr), mapped("spokes4"), []step{setCtMark}), ""},
 		{"ip saddr != @origins4 ct mark & 0x7f000000 != 0 " + countDrop("drop_source"),
 			steps(address(saddr), notIn("origins4"), ctMark(classMask), neq(0), drop("drop_source")), "neither pool nor site"},
 		{"ct mark & 0x7f000000 == 0 iifname != @leave fib daddr type != local " + countDrop("drop_other"),
@@ -97,61 +102,13 @@ func newcomer() chain {
 	}}
 }
 
-// carryMark gives a packet of a marked flow its class, without touching other bits.
-func carryMark() chain {
-	c := chain{name: "carry_mark", rules: []rule{
-		{"meta mark & 0x80ffffff == 0 meta mark set ct mark & 0x7f000000 return",
-			steps(metaMark(^uint32(classMask)), eq(0), ctMark(classMask), []step{setMark}, back()), ""},
-		{"meta mark set meta mark & 0x80ffffff", metaMarkSet(^uint32(classMask), 0), "somebody else's bits stay"},
-	}}
-	for bit := uint32(1) << hub.MarkClassShift; bit&classMask != 0; bit <<= 1 {
-		c.rules = append(c.rules, rule{
-			fmt.Sprintf("ct mark & 0x%08x != 0 meta mark set meta mark | 0x%08x", bit, bit),
-			steps(ctMark(bit), neq(0), metaMarkSet(^bit, bit)), ""})
-	}
-	return c
-}
-
-// keepForeign is ct mark = ct mark & 0x80ff0000 | map for kernels that cannot OR two
-// registers: which bits were set is remembered by where the packet is.
-//
-//	chain keep_31 {
-//		ct mark & 0x80000000 == 0 goto keep_23
-//		jump keep_23
-//		ct mark set ct mark | 0x80000000
-//	}
-func keepForeign() []chain {
-	var bits []int
-	for b := 31; b >= 0; b-- {
-		if ourMask>>b&1 == 0 {
-			bits = append(bits, b)
-		}
-	}
-	var out []chain
-	for i, b := range bits {
-		next := "keep_none"
-		if i+1 < len(bits) {
-			next = fmt.Sprintf("keep_%d", bits[i+1])
-		}
-		bit := uint32(1) << b
-		out = append(out, chain{name: fmt.Sprintf("keep_%d", b), rules: []rule{
-			{fmt.Sprintf("ct mark & 0x%08x == 0 goto %s", bit, next), steps(ctMark(bit), eq(0), goTo(next)), ""},
-			{"jump " + next, jump(next), ""},
-			{fmt.Sprintf("ct mark set ct mark | 0x%08x", bit), ctMarkSet(^bit, bit), ""},
-		}})
-	}
-	return append(out, chain{name: "keep_none", rules: []rule{
-		{"ct mark set ip daddr map @spokes4", steps(address(daddr), mapped("spokes4"), []step{setCtMark}), ""},
-	}})
-}
-
 func gate() chain {
 	return chain{name: "gate", typ: "filter", hook: unix.NF_INET_FORWARD, prio: 0,
 		text: "type filter hook forward priority filter", rules: []rule{
-			{"ct direction original ct mark & 0x7f00ffff @out accept",
-				steps(ctDirection(0), ctMark(ourMask), in("out"), accept()), ""},
-			{"ct direction reply ct mark & 0x7f00ffff @back accept",
-				steps(ctDirection(1), ctMark(ourMask), in("back"), accept()), ""},
+			{"ct direction original ct mark @out accept",
+				steps(ctDirection(0), wholeCtMark(), in("out"), accept()), ""},
+			{"ct direction reply ct mark @back accept",
+				steps(ctDirection(1), wholeCtMark(), in("back"), accept()), ""},
 			{"iifname @tunnels jump outward", steps(iifname("tunnels"), jump("outward")), ""},
 			{"oifname @tunnels jump toward", steps(oifname("tunnels"), jump("toward")), ""},
 		}}
