@@ -31,7 +31,17 @@ type flags struct {
 	once, dryRun, cleanup, closed, version_ bool
 }
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	// A closed stdout or stderr would end the process in the middle of what it does.
+	signal.Ignore(syscall.SIGPIPE)
+	out := &output{w: os.Stdout}
+	code := run(os.Args[1:], out, os.Stderr)
+	if out.err != nil {
+		complain(os.Stderr, out.err)
+		code = exitFailed
+	}
+	os.Exit(code)
+}
 
 func run(args []string, stdout, stderr io.Writer) int {
 	f, code, ok := parseFlags(args, stdout, stderr)
