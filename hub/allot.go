@@ -12,23 +12,32 @@ const nameMax = 63
 
 // nameAll gives every spoke a name of its own: the account's name from the config, else the
 // Name tag on our side of the peering, else the account id. Spokes that would have the same
-// name, as several VPCs of one account do, all get the end of their VPC id behind it.
-func (d *decision) nameAll(spokes []*spoke) {
+// name, as several VPCs of one account do, get the end of their VPC id behind it. Who was
+// reached under a fitting name, as before says, keeps it whoever comes or goes.
+func (d *decision) nameAll(spokes []*spoke, before map[SpokeID]string) {
 	count := make(map[string]int, len(spokes))
-	for _, s := range spokes {
-		s.name = d.baseName(s)
-		count[s.name]++
-	}
 	used := make(map[string]bool, len(spokes))
 	var rest []*spoke
 	for _, s := range spokes { // in the order of their ids
-		if count[s.name] > 1 {
-			rest = append(rest, s)
+		base := d.baseName(s)
+		count[base]++
+		s.name = base
+		if name := before[s.id]; name != "" && !used[name] && fits(name, base, string(s.id)) {
+			s.name = name
+			used[name] = true
+			continue
+		}
+		rest = append(rest, s)
+	}
+	var alike []*spoke
+	for _, s := range rest {
+		if count[s.name] > 1 || used[s.name] {
+			alike = append(alike, s)
 			continue
 		}
 		used[s.name] = true
 	}
-	for _, s := range rest {
+	for _, s := range alike {
 		s.name = uniqueName(s.name, string(s.id), used)
 		used[s.name] = true
 	}
@@ -47,13 +56,28 @@ func (d *decision) baseName(s *spoke) string {
 	return "unnamed"
 }
 
+// fits reports whether name is base, or base with some of the end of id behind it.
+func fits(name, base, id string) bool {
+	at := strings.LastIndexByte(name, '-')
+	if name == base || at < 0 {
+		return name == base
+	}
+	tail := name[at+1:]
+	return tail != "" && strings.HasSuffix(idEnd(id), tail) && name == withTail(base, tail)
+}
+
+// idEnd is what of a VPC id may stand in a name.
+func idEnd(id string) string { return sanitise(strings.TrimPrefix(id, "vpc-")) }
+
+func withTail(base, tail string) string {
+	return base[:min(len(base), nameMax-1-len(tail))] + "-" + tail
+}
+
 // uniqueName puts as much of the end of id behind base as makes it unlike the used names.
 func uniqueName(base, id string, used map[string]bool) string {
-	end := sanitise(strings.TrimPrefix(id, "vpc-"))
+	end := idEnd(id)
 	for n := 4; ; n++ {
-		tail := end[max(0, len(end)-n):]
-		name := base[:min(len(base), nameMax-1-len(tail))] + "-" + tail
-		if !used[name] {
+		if name := withTail(base, end[max(0, len(end)-n):]); !used[name] {
 			return name
 		}
 		if n >= len(end) {
@@ -87,9 +111,10 @@ func sanitise(s string) string {
 }
 
 // number gives every spoke with a reach its number, once and for ever: marks of running
-// flows carry it. numbers is changed. Only when all are used up do VPCs give theirs back
+// flows carry it. m, which is changed, keeps it, and the name too. Only when all are used up do VPCs give theirs back
 // that AWS does not list any more.
-func (d *decision) number(spokes []*spoke, numbers map[SpokeID]uint16) {
+func (d *decision) number(spokes []*spoke, m *Remembered) {
+	numbers := m.Numbers
 	used := make(map[uint16]bool, len(numbers))
 	for _, n := range numbers {
 		used[n] = true
@@ -101,12 +126,13 @@ func (d *decision) number(spokes []*spoke, numbers map[SpokeID]uint16) {
 		}
 		if n, ok := numbers[s.id]; ok {
 			s.number = n
+			m.Names[s.id] = s.name
 			continue
 		}
 		for next <= math.MaxUint16 && used[uint16(next)] {
 			next++
 		}
-		if next > math.MaxUint16 && d.reclaim(numbers, used) {
+		if next > math.MaxUint16 && d.reclaim(m, used) {
 			next = 1
 			for used[uint16(next)] {
 				next++
@@ -119,19 +145,21 @@ func (d *decision) number(spokes []*spoke, numbers map[SpokeID]uint16) {
 		}
 		s.number = uint16(next)
 		numbers[s.id], used[s.number] = s.number, true
+		m.Names[s.id] = s.name
 	}
 }
 
 // reclaim takes back the numbers of VPCs that no peering names, and reports whether there were any.
-func (d *decision) reclaim(numbers map[SpokeID]uint16, used map[uint16]bool) bool {
+func (d *decision) reclaim(m *Remembered, used map[uint16]bool) bool {
 	listed := map[SpokeID]bool{SpokeID(d.topology.Hub.VPC): true}
 	for _, p := range d.topology.Peerings {
 		listed[SpokeID(p.Peer.VPC)] = true
 	}
 	found := false
-	for id, n := range numbers {
+	for id, n := range m.Numbers {
 		if !listed[id] {
-			delete(numbers, id)
+			delete(m.Numbers, id)
+			delete(m.Names, id)
 			delete(used, n)
 			found = true
 		}

@@ -52,6 +52,41 @@ func TestSpokesAreNamedAsTheOperatorWould(t *testing.T) {
 	}
 }
 
+func TestASpokeKeepsItsNameWhoeverComesOrGoes(t *testing.T) {
+	vpc := func(p hub.Peering, id hub.VPCID) hub.Peering { p.Peer.VPC = id; return p }
+	live := vpc(pcx(5, billing, "10.110.0.0/16"), "vpc-0ccc3333")
+	useless := vpc(pcx(1, billing, "10.110.8.0/24"), "vpc-0aaa1111")
+	useful := vpc(pcx(2, billing, "10.111.0.0/16"), "vpc-0bbb2222")
+	mem := hub.Remembered{}
+	for i, step := range []struct {
+		ps     []hub.Peering
+		policy func(*hub.Policy)
+		want   map[hub.SpokeID]string
+	}{
+		{[]hub.Peering{live}, nil, map[hub.SpokeID]string{"vpc-0ccc3333": "billing"}},
+		{[]hub.Peering{live, useless}, nil, map[hub.SpokeID]string{"vpc-0ccc3333": "billing"}},
+		{[]hub.Peering{live, useful}, nil, map[hub.SpokeID]string{"vpc-0ccc3333": "billing", "vpc-0bbb2222": "billing-2222"}},
+		{[]hub.Peering{useful}, nil, map[hub.SpokeID]string{"vpc-0bbb2222": "billing-2222"}},
+		{[]hub.Peering{live, useful}, nil, map[hub.SpokeID]string{"vpc-0ccc3333": "billing", "vpc-0bbb2222": "billing-2222"}},
+		{[]hub.Peering{live}, func(p *hub.Policy) { p.Accounts[billing] = hub.Account{Name: "invoices"} }, map[hub.SpokeID]string{"vpc-0ccc3333": "invoices"}},
+	} {
+		pol := policy()
+		if step.policy != nil {
+			step.policy(&pol)
+		}
+		step.want["vpc-hub"] = "infra-tokyo"
+		var want hub.Desired
+		want, _, mem = hub.Decide(pol, topology(step.ps...), mem)
+		if diff := cmp.Diff(step.want, names(want)); diff != "" {
+			t.Errorf("step %d, names (-want +got):\n%s", i, diff)
+		}
+		again, _, after := hub.Decide(pol, topology(step.ps...), mem)
+		if !again.Equal(want) || !after.Equal(mem) {
+			t.Errorf("step %d, asked again: %v", i, names(again))
+		}
+	}
+}
+
 func TestNamesFitWhereTheyAreWrittenAndAreUnlike(t *testing.T) {
 	legal := regexp.MustCompile(`^[A-Za-z0-9._-]{1,63}$`)
 	var ps []hub.Peering

@@ -110,7 +110,7 @@ func (d *decision) contest(claims []claim, holders map[netip.Prefix]PeeringID, s
 		}
 		lost[c.spoke][c.prefix] = true
 		d.report(Collision, c.spoke.name, fmt.Sprintf("%s is held by %s (%s, %s)", c.prefix, winner.spoke.name, winner.prefix, winner.spoke.peering.ID),
-			fmt.Sprintf("to let %s have it, exclude %s in account %s, or renumber one of them", c.spoke.name, winner.prefix, winner.spoke.scope.Account))
+			collisionMend(c, winner))
 	}
 	for s, ps := range lost {
 		s.prefixes = slices.DeleteFunc(s.prefixes, func(p netip.Prefix) bool { return ps[p] })
@@ -118,6 +118,16 @@ func (d *decision) contest(claims []claim, holders map[netip.Prefix]PeeringID, s
 			d.report(NoPrefix, s.name, "other spokes hold every prefix of it", Mend(NoPrefix))
 		}
 	}
+}
+
+// collisionMend says how the loser could have its prefix. Excluding is per account, so it
+// parts two VPCs only when they are in different ones.
+func collisionMend(loser, winner claim) string {
+	account := winner.spoke.scope.Account
+	if account == loser.spoke.scope.Account {
+		return fmt.Sprintf("renumber one of them, or delete %s; exclude would take both, for both VPCs are in account %s", loser.spoke.peering.ID, account)
+	}
+	return fmt.Sprintf("renumber one of them; or, to take it from %s and give it to %s, exclude %s in account %s", winner.spoke.name, loser.spoke.name, winner.prefix, account)
 }
 
 // ground is space that is taken, with an answer to "who overlaps this" in at most 2 look-ups per bit.

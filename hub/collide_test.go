@@ -3,6 +3,7 @@ package hub_test
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"peerhub/hub"
@@ -103,5 +104,35 @@ func TestManySpokesWithOneSharedPrefixEachKeepTheirOwn(t *testing.T) {
 	}
 	if collisions != 19 {
 		t.Errorf("%d collisions told, want 19", collisions)
+	}
+}
+
+// What a COLLISION advises is followed to the letter: it must give the loser its prefix,
+// and take nothing from anybody unless it says so.
+func TestTheMendOfACollisionWorks(t *testing.T) {
+	other := hub.AccountID("333333333333")
+	for _, tt := range []struct {
+		name       string
+		loser      hub.Peering
+		says, not  string
+		reachedNow []string
+	}{
+		{"two VPCs of one account: excluding would take both", pcx(2, billing, "10.110.128.0/20"), "renumber one of them, or delete pcx-2; exclude would take both", "exclude 10.110.0.0/16",
+			[]string{self}},
+		{"another account: the winner's prefix changes hands", pcx(2, other, "10.110.128.0/20"), "to take it from billing and give it to web, exclude 10.110.0.0/16 in account 222222222222", "would take both",
+			[]string{self, "10.110.128.0/20 web"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			topo := topology(pcx(1, billing, "10.110.0.0/16"), tt.loser)
+			_, problems, mem := hub.Decide(policy(), topo, hub.Remembered{})
+			i := slices.IndexFunc(problems, func(p hub.Problem) bool { return p.Code == hub.Collision })
+			if i < 0 || !strings.Contains(problems[i].Mend, tt.says) || strings.Contains(problems[i].Mend, tt.not) {
+				t.Fatalf("problems: %+v", problems)
+			}
+			pol := policy() // the exclusion that the mend speaks of
+			pol.Accounts[billing] = hub.Account{Name: "billing", Exclude: pfxs("10.110.0.0/16")}
+			want, _, _ := hub.Decide(pol, topo, mem)
+			wantReached(t, want, tt.reachedNow...)
+		})
 	}
 }

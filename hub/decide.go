@@ -23,13 +23,13 @@ func Decide(p Policy, t Topology, m Remembered) (Desired, []Problem, Remembered)
 		return want, d.problems, m.clone()
 	}
 	spokes := d.spokes()
-	d.nameAll(spokes)
+	d.nameAll(spokes, m.Names)
 	for _, s := range spokes {
 		d.screen(s)
 	}
 	d.settle(spokes, m.Winners)
 	mem := m.clone()
-	d.number(spokes, mem.Numbers)
+	d.number(spokes, &mem)
 	reaches := 0
 	for _, s := range spokes {
 		reaches += len(s.prefixes)
@@ -106,20 +106,41 @@ func (d *decision) spokes() []*spoke {
 }
 
 // livePeerings returns one peering per VPC: the active one, else the one that may become
-// active, else the lowest id. AWS allows one live peering between two VPCs; ended ones
-// stay listed beside it for hours.
+// active. AWS allows one live peering between two VPCs; ended ones stay listed beside it for
+// hours. Where none is live, the one that came furthest tells of the VPC in each scope that
+// was tried: a failed try before it explains nothing.
 func livePeerings(t Topology) []Peering {
-	best := make(map[VPCID]Peering, len(t.Peerings))
+	type place struct {
+		scope Scope
+		vpc   VPCID
+	}
+	live := make(map[VPCID]Peering, len(t.Peerings))
+	ended := make(map[place]Peering)
 	for _, pcx := range t.Peerings {
 		if pcx.ID == "" || pcx.Peer.VPC == "" || pcx.Peer.VPC == t.Hub.VPC {
 			continue
 		}
-		old, ok := best[pcx.Peer.VPC]
-		if !ok || peeringRank(pcx) < peeringRank(old) || (peeringRank(pcx) == peeringRank(old) && pcx.ID < old.ID) {
-			best[pcx.Peer.VPC] = pcx
+		if at := (place{pcx.Peer.Scope, pcx.Peer.VPC}); pcx.State.Terminal() {
+			if old, ok := ended[at]; !ok || tellsMore(pcx, old) {
+				ended[at] = pcx
+			}
+		} else if old, ok := live[pcx.Peer.VPC]; !ok || tellsMore(pcx, old) {
+			live[pcx.Peer.VPC] = pcx
 		}
 	}
-	return sorted(slices.Collect(maps.Values(best)), func(a, b *Peering) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	out := slices.Collect(maps.Values(live))
+	for at, pcx := range ended {
+		if _, ok := live[at.vpc]; !ok {
+			out = append(out, pcx)
+		}
+	}
+	return sorted(out, func(a, b *Peering) int { return strings.Compare(string(a.ID), string(b.ID)) })
+}
+
+// tellsMore reports whether a says more of its VPC than b does.
+func tellsMore(a, b Peering) bool {
+	x, y := peeringRank(a), peeringRank(b)
+	return x < y || x == y && a.ID < b.ID
 }
 
 func peeringRank(p Peering) int {
@@ -128,8 +149,10 @@ func peeringRank(p Peering) int {
 		return 0
 	case !p.State.Terminal():
 		return 1
+	case p.State == PeeringDeleting, p.State == PeeringDeleted: // it lived
+		return 2
 	}
-	return 2
+	return 3
 }
 
 // notActive reports a peering that is no spoke. Ended ones are news only to those who
@@ -231,6 +254,7 @@ func (d *Desired) sort() {
 func (m Remembered) clone() Remembered {
 	out := m
 	out.Numbers = maps.Clone(m.Numbers)
+	out.Names = maps.Clone(m.Names)
 	out.Absent = maps.Clone(m.Absent)
 	out.AbsentPrefixes = make(map[SpokeID]map[netip.Prefix]Absence, len(m.AbsentPrefixes))
 	for id, ps := range m.AbsentPrefixes {
@@ -239,6 +263,9 @@ func (m Remembered) clone() Remembered {
 	out.Run.Removed = maps.Clone(m.Run.Removed)
 	if out.Numbers == nil {
 		out.Numbers = make(map[SpokeID]uint16)
+	}
+	if out.Names == nil {
+		out.Names = make(map[SpokeID]string)
 	}
 	if out.Absent == nil {
 		out.Absent = make(map[SpokeID]Absence)

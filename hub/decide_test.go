@@ -197,6 +197,32 @@ func TestAnEndedPeeringBesideALiveOneOfTheSameVPCDoesNotCount(t *testing.T) {
 	}
 }
 
+func TestOfSeveralEndedPeeringsTheOneThatLivedTells(t *testing.T) {
+	failed := withState(pcx(1, billing, "10.110.0.0/16"), hub.PeeringFailed)
+	lived := withState(pcx(2, billing, "10.110.0.0/16"), hub.PeeringDeleted)
+	lived.Peer.VPC = failed.Peer.VPC
+	elsewhere := failed // the same VPC, looked for in the wrong account
+	elsewhere.ID, elsewhere.HubRequested, elsewhere.Peer.Scope.Account = "pcx-0", true, "999999999999"
+	for _, tt := range []struct {
+		name  string
+		ps    []hub.Peering
+		codes []hub.Code
+	}{
+		{"a failed try before it", []hub.Peering{failed, lived}, nil},
+		{"only a failed try", []hub.Peering{failed}, []hub.Code{hub.PeeringEnded}},
+		{"a failed try in another account", []hub.Peering{elsewhere, lived}, []hub.Code{hub.PeeringEnded}},
+		{"it lives, beside a failed try in another account", []hub.Peering{elsewhere, failed, pcx(1, billing, "10.110.0.0/16")}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, problems, _ := hub.Decide(policy(), topology(tt.ps...), hub.Remembered{})
+			wantCodes(t, problems, tt.codes...)
+			slices.Reverse(tt.ps)
+			_, problems, _ = hub.Decide(policy(), topology(tt.ps...), hub.Remembered{})
+			wantCodes(t, problems, tt.codes...)
+		})
+	}
+}
+
 func TestWithoutTopologyOnlyTheSharedPartIsWanted(t *testing.T) {
 	want, problems, _ := hub.Decide(policy(), hub.Topology{}, hub.Remembered{})
 	if len(want.Base.Tunnels) != 1 || len(want.Reaches) != 0 {

@@ -35,7 +35,7 @@ func (s Server) equal(o Server) bool {
 
 // Equal reports whether m and o remember the same.
 func (m Remembered) Equal(o Remembered) bool {
-	return maps.Equal(m.Numbers, o.Numbers) && maps.Equal(m.Winners, o.Winners) && maps.EqualFunc(m.Absent, o.Absent, Absence.equal) &&
+	return maps.Equal(m.Numbers, o.Numbers) && maps.Equal(m.Names, o.Names) && maps.Equal(m.Winners, o.Winners) && maps.EqualFunc(m.Absent, o.Absent, Absence.equal) &&
 		maps.EqualFunc(m.AbsentPrefixes, o.AbsentPrefixes, func(a, b map[netip.Prefix]Absence) bool {
 			return maps.EqualFunc(a, b, Absence.equal)
 		}) &&

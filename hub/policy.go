@@ -149,6 +149,7 @@ const (
 // saved before anything is applied.
 type Remembered struct {
 	Numbers map[SpokeID]uint16         // spoke numbers, 1..65535, allotted once
+	Names   map[SpokeID]string         // of spokes that had a reach: a newcomer does not rename them
 	Winners map[netip.Prefix]PeeringID // who holds a prefix: keeps it when another spoke announces it too
 	Absent  map[SpokeID]Absence        // spokes that vanished without an explicit end
 	// AbsentPrefixes are prefixes that vanished from spokes that are still there.

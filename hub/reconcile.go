@@ -125,7 +125,7 @@ func (r *Reconciler) Pass(ctx context.Context, in Input) (Report, Remembered) {
 		rep.Problems = append(rep.Problems, Problem{Code: StateFailed, Subject: "state", Detail: err.Error(), Mend: Mend(StateFailed)})
 	}
 	p.run(ctx, want, &rep)
-	rep.Spokes = spokeReports(rep)
+	rep.Spokes = spokeReports(rep, in.Policy, in.Remembered)
 	sortProblems(&rep.Problems)
 	sortHeld(&rep.Held)
 	return rep, mem

@@ -56,13 +56,16 @@ type SpokeReport struct {
 	Peering  PeeringID    // "" for the hub VPC
 	State    PeeringState // "" when the peering is not listed any more, and for the hub VPC
 	Number   uint16
-	Prefixes []netip.Prefix // what clients reach, or would; sorted
+	Prefixes []netip.Prefix // what clients reach, or would; sorted; none: nothing of it can be reached
 	Excluded []netip.Prefix // announced, but left out: refused or excluded by config; sorted
 	Hold     bool           // the guard holds all of it
 	Planes   map[PlaneName]Health
 	HubSide  Count // VPC routes toward the spoke
-	Spoke    Count // VPC routes back, where we may see
-	OneSided bool  // the spoke's own tables are not ours to see
+	Spoke    Count // VPC routes back, where we may see; of the last answer when Stale
+	// SpokeSide is how the VPC routes back stand: unknown when OneSided or Stale.
+	SpokeSide Health
+	OneSided  bool // the spoke's own tables are not ours to see
+	Stale     bool // its account does not answer now, so nobody can say that the spoke works
 }
 
 // Held is something a pass left alone on purpose.
