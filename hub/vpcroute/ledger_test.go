@@ -6,9 +6,13 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"peerhub/hub"
 	"peerhub/hub/vpcroute"
@@ -177,6 +181,7 @@ func TestRecordsWithoutRoutes(t *testing.T) {
 	}
 }
 
+// An empty disk: the tags name exactly the routes that were made, none of a person's.
 func TestALostLedgerIsRecoveredFromTags(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, ec2sim.Options{Delays: ec2sim.Delays{Deleted: ec2sim.Immediate}})
@@ -185,14 +190,20 @@ func TestALostLedgerIsRecoveredFromTags(t *testing.T) {
 	before := w.ledger.lines()
 	w.survey()
 	got := vpcroute.Recover(w.top)
-	w.ledger.entries = nil
-	w.start(nil)
-	for _, e := range got {
-		if err := w.ledger.Intend(t.Context(), e); err != nil {
-			t.Fatal(err)
-		}
+	w.lose(got)
+	w.expect("recovered", w.ledger.lines(), before)
+	unseen := w.top
+	unseen.Tables = slices.DeleteFunc(slices.Clone(unseen.Tables), func(x hub.Table) bool { return x.ID == farTable })
+	if n := len(vpcroute.Recover(unseen)); n != len(before)-1 {
+		t.Errorf("a table that is gone: %d entries", n)
 	}
-	w.expect("recovered", w.ledger.lines(), append([]string{before[0], hubTable + " 10.110.9.0/24 " + svcPeering + " hub"}, before[1:]...))
+	unseen.Sources = slices.Clone(unseen.Sources)
+	for i := range unseen.Sources {
+		unseen.Sources[i].Fresh = unseen.Sources[i].Scope.Account != farAccount
+	}
+	if d := cmp.Diff(got, vpcroute.Recover(unseen), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
+		t.Errorf("a table that cannot be seen now (-seen +not):\n%s", d)
+	}
 	w.deletePeering(farPeering)
 	w.pass()
 	w.expect("far", w.routes(farAccount, oregon, farTable), nil)
@@ -204,6 +215,79 @@ func TestALostLedgerIsRecoveredFromTags(t *testing.T) {
 	w.survey()
 	if got := vpcroute.Recover(w.top); len(got) != 0 {
 		t.Errorf("recovered from another hub's tags: %v", got)
+	}
+}
+
+// lose replaces the ledger, as an instance with an empty disk does.
+func (w *world) lose(found []hub.LedgerEntry) {
+	w.t.Helper()
+	w.ledger.entries = nil
+	w.start(nil)
+	for _, e := range found {
+		if err := w.ledger.Intend(w.t.Context(), e); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// The tags follow the ledger down as well: what a hub removed, or gave up, is nobody's
+// when a person makes it again.
+func TestTagsGoWithTheRoutes(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name  string
+		end   func(*testing.T, *world)
+		stay  bool
+		calls []string
+	}{
+		{"removed", func(t *testing.T, w *world) {
+			v, err := w.plane.Observe(t.Context())
+			if err == nil {
+				_, err = w.plane.Apply(t.Context(), v, hub.Removals(v.Plan(hub.Desired{})))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}, false, nil},
+		{"given up", func(t *testing.T, w *world) {
+			if err := w.plane.Release(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}, true, []string{hubAccount + " DeleteTags"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, ec2sim.Options{})
+			w.pass()
+			w.survey()
+			if len(vpcroute.Recover(w.top)) != 4 {
+				t.Fatalf("control: recovered %v", vpcroute.Recover(w.top))
+			}
+			n := len(w.Log())
+			tc.end(t, w)
+			if tc.calls != nil {
+				w.expect("calls", w.mutations(n), tc.calls)
+			}
+			w.expect("ledger", w.ledger.lines(), nil)
+			if tc.stay {
+				w.expect("hub", w.routes(hubAccount, tokyo, hubTable), wantHub)
+				w.expect("svc", w.routes(svcAccount, tokyo, svcTable), wantSvc)
+			} else {
+				w.expect("hub", w.routes(hubAccount, tokyo, hubTable), nil)
+				w.add(hubTable, "10.110.0.0/16", svcPeering) // by hand, the very route
+			}
+			w.survey()
+			for _, x := range w.top.Peerings {
+				for key := range x.Tags {
+					if strings.HasPrefix(key, "peerhub:") {
+						t.Errorf("%s still has the tag %s", x.ID, key)
+					}
+				}
+			}
+			if got := vpcroute.Recover(w.top); len(got) != 0 {
+				t.Errorf("claimed: %v", got)
+			}
+		})
 	}
 }
 

@@ -19,6 +19,7 @@ type RouteAPI interface {
 	DeleteRoute(context.Context, *ec2.DeleteRouteInput, ...func(*ec2.Options)) (*ec2.DeleteRouteOutput, error)
 	DescribeRouteTables(context.Context, *ec2.DescribeRouteTablesInput, ...func(*ec2.Options)) (*ec2.DescribeRouteTablesOutput, error)
 	CreateTags(context.Context, *ec2.CreateTagsInput, ...func(*ec2.Options)) (*ec2.CreateTagsOutput, error)
+	DeleteTags(context.Context, *ec2.DeleteTagsInput, ...func(*ec2.Options)) (*ec2.DeleteTagsOutput, error)
 }
 
 // Options shape a Plane. Open, Ledger, Topology and Now are required.
@@ -143,6 +144,7 @@ func (p *Plane) forget(ctx context.Context, key hub.LedgerKey) error {
 		return fmt.Errorf("write the ledger: %w", err)
 	}
 	delete(p.ledger, key)
+	p.untagged[key.Peering] = true
 	p.changed = true
 	return nil
 }

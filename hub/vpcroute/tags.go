@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,102 +16,123 @@ import (
 	"peerhub/hub"
 )
 
-// The mirror of the ledger on our own side of a peering: which hub wrote, and to which
-// tables. Only our account's tags are ever seen by us, so nobody else can write them.
+// The mirror of the ledger on our own side of a peering: which hub wrote, and which
+// routes, so that an instance with an empty disk finds exactly those. Only our account's
+// tags are ever seen by us, so nobody else can write them.
 const (
 	tagHub    = "peerhub:hub"
-	tagTables = "peerhub:tables." // and a number from 1
-	tagLength = 255               // of a value
+	tagRoutes = "peerhub:routes." // and a number from 1
+	tagLength = 255               // of a value; AWS takes 256 characters
+	// tagMost bounds the tags with routes. AWS allows 50 on a resource, people's own among
+	// them. What has no room is not found again: it is left over, never taken wrongly.
+	tagMost = 40
 )
 
-// mirrorTags are the tags for a set of tables, sorted.
-func mirrorTags(vpc hub.VPCID, tables []hub.TableID) map[string]string {
-	out := map[string]string{tagHub: string(vpc)}
-	line, n := "", 1
-	for _, t := range tables {
-		if line != "" && len(line)+1+len(t) > tagLength {
-			out[tagTables+strconv.Itoa(n)] = line
-			line, n = "", n+1
+// mirrorTags are the tags for a set of routes: each value is words, a table before its
+// destinations. Without routes there are none.
+func mirrorTags(vpc hub.VPCID, places []place) map[string]string {
+	out := map[string]string{}
+	line, table := "", hub.TableID("")
+	flush := func() {
+		if line != "" && len(out) < tagMost {
+			out[tagRoutes+strconv.Itoa(len(out)+1)] = line
 		}
-		line = strings.TrimSpace(line + " " + string(t))
+		line, table = "", ""
 	}
-	if line != "" {
-		out[tagTables+strconv.Itoa(n)] = line
+	for _, at := range places {
+		words := " " + at.dest.String()
+		if at.table != table {
+			words = " " + string(at.table) + words
+		}
+		if len(line)+len(words) > tagLength {
+			flush()
+			words = " " + string(at.table) + " " + at.dest.String()
+		}
+		line, table = strings.TrimPrefix(line+words, " "), at.table
+	}
+	flush()
+	if len(out) > 0 {
+		out[tagHub] = string(vpc)
 	}
 	return out
 }
 
-// mirrored reads the tables back.
-func mirrored(tags map[string]string, vpc hub.VPCID) []hub.TableID {
-	if tags[tagHub] != string(vpc) {
-		return nil
-	}
-	var out []hub.TableID
-	for key, value := range tags {
-		if strings.HasPrefix(key, tagTables) {
-			for _, t := range strings.Fields(value) {
-				out = append(out, hub.TableID(t))
+// mirrored reads the routes back. Words that it does not know are passed over.
+func mirrored(tags map[string]string, vpc hub.VPCID) []place {
+	var out []place
+	for _, value := range mirrorOf(tags, vpc) {
+		var table hub.TableID
+		for _, word := range strings.Fields(value) {
+			if strings.HasPrefix(word, "rtb-") {
+				table = hub.TableID(word)
+			} else if dest, err := netip.ParsePrefix(word); err == nil && table != "" {
+				out = append(out, place{table, dest.Masked()})
 			}
 		}
 	}
-	slices.Sort(out)
+	slices.SortFunc(out, place.compare)
 	return slices.Compact(out)
 }
 
-// mirror brings the tags up to the ledger, for the peerings that were written to. Tables
-// are only ever added: a tag that names one too many costs nothing, as Recover looks at
-// the routes. Peerings with the same tables share a call.
-func (p *Plane) mirror(ctx context.Context) error {
-	p.mu.Lock()
-	batches := map[string][]string{}
-	tags := map[string]map[string]string{}
-	for id := range p.untagged {
-		i := slices.IndexFunc(p.topology.Peerings, func(x hub.Peering) bool { return x.ID == id })
-		if i < 0 || p.topology.Peerings[i].State.Terminal() {
-			delete(p.untagged, id)
-			continue
-		}
-		have := p.topology.Peerings[i].Tags
-		if p.tagged[id] != nil {
-			have = p.tagged[id]
-		}
-		tables := mirrored(have, p.topology.Hub.VPC)
-		for key, e := range p.ledger {
-			if key.Peering == id && e.Confirmed {
-				tables = append(tables, key.Table)
-			}
-		}
-		slices.Sort(tables)
-		want := mirrorTags(p.topology.Hub.VPC, slices.Compact(tables))
-		if contains(have, want) {
-			delete(p.untagged, id)
-			continue
-		}
-		name := fmt.Sprint(slices.Sorted(maps.Values(want)))
-		batches[name] = append(batches[name], string(id))
-		tags[name] = want
+// mirrorOf are those of the tags that are the mirror of this hub.
+func mirrorOf(tags map[string]string, vpc hub.VPCID) map[string]string {
+	out := map[string]string{}
+	if tags[tagHub] != string(vpc) {
+		return out
 	}
-	scope := p.topology.Hub.Scope
-	p.mu.Unlock()
+	for key, value := range tags {
+		if key == tagHub || strings.HasPrefix(key, tagRoutes) {
+			out[key] = value
+		}
+	}
+	return out
+}
+
+// retag is a call of CreateTags (values) and one of DeleteTags (stale keys) that some
+// peerings share.
+type retag struct {
+	values   map[string]string
+	stale    []string
+	peerings []string
+	after    map[string]string // the whole mirror afterwards
+}
+
+// mirror brings the tags up to the ledger, for the peerings whose records have changed.
+// Peerings that need the same share a call.
+func (p *Plane) mirror(ctx context.Context) error {
+	batches := p.retags()
 	if len(batches) == 0 {
 		return nil
 	}
+	scope := p.topology.Hub.Scope
 	api, err := p.opts.Open(ctx, scope)
 	if err != nil {
 		return fmt.Errorf("tag peerings in %s: %w", scope, err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(batches)) {
-		slices.Sort(batches[name])
-		in := &ec2.CreateTagsInput{Resources: batches[name]}
-		for _, key := range slices.Sorted(maps.Keys(tags[name])) {
-			in.Tags = append(in.Tags, types.Tag{Key: aws.String(key), Value: aws.String(tags[name][key])})
+		b := batches[name]
+		slices.Sort(b.peerings)
+		if len(b.values) > 0 {
+			in := &ec2.CreateTagsInput{Resources: b.peerings}
+			for _, key := range slices.Sorted(maps.Keys(b.values)) {
+				in.Tags = append(in.Tags, types.Tag{Key: aws.String(key), Value: aws.String(b.values[key])})
+			}
+			if _, err := api.CreateTags(ctx, in); err != nil {
+				return fmt.Errorf("tag peerings in %s (they stay as they are until the next change): %w", scope, err)
+			}
 		}
-		if _, err := api.CreateTags(ctx, in); err != nil {
-			return fmt.Errorf("tag peerings in %s (they stay untagged until the next change): %w", scope, err)
+		if len(b.stale) > 0 {
+			in := &ec2.DeleteTagsInput{Resources: b.peerings}
+			for _, key := range b.stale {
+				in.Tags = append(in.Tags, types.Tag{Key: aws.String(key)})
+			}
+			if _, err := api.DeleteTags(ctx, in); err != nil {
+				return fmt.Errorf("remove tags from peerings in %s (they stay until the next change): %w", scope, err)
+			}
 		}
 		p.mu.Lock()
-		for _, id := range batches[name] {
-			p.tagged[hub.PeeringID(id)] = tags[name]
+		for _, id := range b.peerings {
+			p.tagged[hub.PeeringID(id)] = b.after
 			delete(p.untagged, hub.PeeringID(id))
 		}
 		p.mu.Unlock()
@@ -118,38 +140,103 @@ func (p *Plane) mirror(ctx context.Context) error {
 	return nil
 }
 
-// contains reports whether have has all of want.
-func contains(have, want map[string]string) bool {
-	for k, v := range want {
-		if have[k] != v {
-			return false
+// retags says which calls the mirror needs.
+func (p *Plane) retags() map[string]*retag {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	batches := map[string]*retag{}
+	vpc := p.topology.Hub.VPC
+	for id := range p.untagged {
+		i := slices.IndexFunc(p.topology.Peerings, func(x hub.Peering) bool { return x.ID == id })
+		if i < 0 || p.topology.Peerings[i].State.Terminal() {
+			delete(p.untagged, id) // its tags go with it
+			continue
 		}
+		have := p.tagged[id]
+		if have == nil {
+			have = mirrorOf(p.topology.Peerings[i].Tags, vpc)
+		}
+		var places []place
+		for key, e := range p.ledger {
+			if key.Peering == id && e.Confirmed {
+				places = append(places, place{key.Table, key.Destination})
+			}
+		}
+		slices.SortFunc(places, place.compare)
+		b := &retag{values: map[string]string{}, after: mirrorTags(vpc, places)}
+		for key, value := range b.after {
+			if have[key] != value {
+				b.values[key] = value
+			}
+		}
+		for _, key := range slices.Sorted(maps.Keys(have)) {
+			if _, keep := b.after[key]; !keep {
+				b.stale = append(b.stale, key)
+			}
+		}
+		if len(b.values) == 0 && len(b.stale) == 0 {
+			delete(p.untagged, id)
+			continue
+		}
+		name := fmt.Sprint(b.after, b.values, b.stale)
+		if batches[name] == nil {
+			batches[name] = b
+		}
+		batches[name].peerings = append(batches[name].peerings, string(id))
 	}
-	return true
+	return batches
 }
 
-// Recover rebuilds the ledger of a hub that lost its disk: the routes toward peerings
-// of the hub VPC in the tables that the tags on our side name. Sorted.
+// Release gives up every route that is ours: the records and the tags go, the routes stay
+// where they are and belong to whoever finds them.
+func (p *Plane) Release(ctx context.Context) error {
+	if _, err := p.Observe(ctx); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	for key := range p.ledger {
+		if err := p.forget(ctx, key); err != nil {
+			p.mu.Unlock()
+			return err
+		}
+	}
+	p.mu.Unlock()
+	return p.mirror(ctx)
+}
+
+// Recover rebuilds the ledger of a hub that lost its disk: the routes that the tags on our
+// side name and that still lead to that peering. A table that cannot be seen now is taken
+// at the tags' word: nothing is done to it before it is seen. Sorted.
 func Recover(t hub.Topology) []hub.LedgerEntry {
+	tables := make(map[hub.TableID]hub.Table, len(t.Tables))
+	for _, x := range t.Tables {
+		tables[x.ID] = x
+	}
+	fresh := map[hub.Scope]bool{}
+	for _, s := range t.Sources {
+		fresh[s.Scope] = s.Fresh
+	}
 	var out []hub.LedgerEntry
 	for _, x := range t.Peerings {
-		ours := mirrored(x.Tags, t.Hub.VPC)
-		for _, table := range t.Tables {
-			if !slices.Contains(ours, table.ID) {
+		for _, at := range mirrored(x.Tags, t.Hub.VPC) {
+			e := hub.LedgerEntry{LedgerKey: hub.LedgerKey{Table: at.table, Destination: at.dest, Peering: x.ID},
+				Scope: x.Peer.Scope, Spoke: hub.SpokeID(x.Peer.VPC), Side: hub.SideSpoke, Confirmed: true}
+			table, seen := tables[at.table]
+			switch {
+			case !seen && (fresh[x.Peer.Scope] || x.State.Terminal()):
+				continue // it is gone, or was removed when the peering ended
+			case !seen:
+			case !slices.ContainsFunc(table.Routes, func(r hub.Route) bool {
+				return r.Static && r.Target == string(x.ID) && r.Destination == at.dest
+			}):
 				continue
-			}
-			side := hub.SideHub
-			if table.VPC != t.Hub.VPC {
-				side = hub.SideSpoke
-			}
-			for _, r := range table.Routes {
-				if !r.Static || r.Target != string(x.ID) || !r.Destination.IsValid() {
-					continue
+			default:
+				e.Scope = table.Scope
+				if table.VPC == t.Hub.VPC {
+					e.Side = hub.SideHub
 				}
-				out = append(out, hub.LedgerEntry{
-					LedgerKey: hub.LedgerKey{Table: table.ID, Destination: r.Destination, Peering: x.ID},
-					Scope:     table.Scope, Spoke: hub.SpokeID(x.Peer.VPC), Side: side, Confirmed: true})
 			}
+			out = append(out, e)
 		}
 	}
 	slices.SortFunc(out, func(a, b hub.LedgerEntry) int {

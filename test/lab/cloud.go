@@ -15,7 +15,7 @@ var (
 		"ec2:DescribeVpcPeeringConnections", "ec2:DescribeVpcs", "ec2:DescribeSubnets",
 		"ec2:DescribeRouteTables", "ec2:DescribeNetworkInterfaces",
 		"ec2:CreateRoute", "ec2:ReplaceRoute", "ec2:DeleteRoute",
-		"ec2:AcceptVpcPeeringConnection", "ec2:CreateVpcPeeringConnection", "ec2:CreateTags",
+		"ec2:AcceptVpcPeeringConnection", "ec2:CreateVpcPeeringConnection", "ec2:CreateTags", "ec2:DeleteTags",
 		"sts:AssumeRole",
 	}
 	spokeActions = []string{
