@@ -21,7 +21,7 @@ import (
 
 // once makes one survey and one pass.
 func once(ctx context.Context, c config.Config, dryRun bool, stdout, stderr io.Writer) (code int, err error) {
-	p, err := open(ctx, c, hasty)
+	p, err := open(ctx, c, hasty, dryRun)
 	if err != nil {
 		return exitFailed, err
 	}
@@ -87,7 +87,7 @@ func failClosed(ctx context.Context, c config.Config) error {
 
 // cleanup removes what is ours, in the order of removals, and lists what it could not.
 func cleanup(ctx context.Context, c config.Config, dryRun bool, stdout, stderr io.Writer) (code int, err error) {
-	p, err := open(ctx, c, hasty)
+	p, err := open(ctx, c, hasty, dryRun)
 	if err != nil {
 		return exitFailed, err
 	}

@@ -28,7 +28,7 @@ import (
 // serve is the daemon.
 func serve(ctx context.Context, c config.Config, path string, stderr io.Writer) (err error) {
 	log := newLog(c.Log, stderr)
-	p, err := open(ctx, c, awsapi.Limits{})
+	p, err := open(ctx, c, awsapi.Limits{}, false)
 	if err != nil {
 		return err
 	}

@@ -43,8 +43,8 @@ type parts struct {
 var hasty = awsapi.Limits{MaxAttempts: 2, Attempt: 10 * time.Second, Call: 20 * time.Second}
 
 // open opens the state, the kernel and AWS's configuration. It writes nothing but the state
-// directory and asks no service.
-func open(ctx context.Context, c config.Config, limits awsapi.Limits) (p *parts, err error) {
+// directory, for a dry run (of which only a copy is used) not even that, and asks no service.
+func open(ctx context.Context, c config.Config, limits awsapi.Limits, dryRun bool) (p *parts, err error) {
 	p = &parts{}
 	defer func() {
 		if err != nil {
@@ -52,7 +52,11 @@ func open(ctx context.Context, c config.Config, limits awsapi.Limits) (p *parts,
 			p = nil
 		}
 	}()
-	if p.state, err = state.Open(c.State); err != nil {
+	openState := state.Open
+	if dryRun {
+		openState = state.OpenCopy
+	}
+	if p.state, err = openState(c.State); err != nil {
 		if errors.Is(err, fs.ErrPermission) {
 			err = explained{"run hubd as root or as the owner of " + c.State, err}
 		}

@@ -60,6 +60,13 @@ func openHistory(path string) *history {
 }
 
 func tryHistory(path string) (*sql.DB, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite would make it readable for all
+	if err != nil {
+		return nil, fmt.Errorf("opening the history: %w", err)
+	}
+	if err := errors.Join(f.Chmod(0o600), f.Close()); err != nil { // an older hubd left it so
+		return nil, fmt.Errorf("opening the history: %w", err)
+	}
 	db, err := sql.Open("sqlite", dsn(path, "OFF"))
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", path, err)

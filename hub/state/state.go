@@ -22,10 +22,11 @@ const (
 
 // State is the open state directory. Its methods may be called at the same time.
 type State struct {
-	dir   string
-	lock  *os.File
-	db    *sql.DB
-	doubt string
+	dir    string
+	lock   *os.File
+	db     *sql.DB
+	doubt  string
+	copied bool // dir is a copy and goes with Close
 
 	topology struct {
 		sync.Mutex
@@ -89,7 +90,11 @@ func (s *State) Dir() string { return s.dir }
 
 // Close closes the files and lets the directory go.
 func (s *State) Close() error {
-	return errors.Join(s.db.Close(), s.history.close(), s.lock.Close())
+	err := errors.Join(s.db.Close(), s.history.close(), s.lock.Close())
+	if s.copied {
+		err = errors.Join(err, os.RemoveAll(s.dir))
+	}
+	return err
 }
 
 // Save makes durable, at once and together, what is remembered and what is wanted. It is
