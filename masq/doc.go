@@ -9,9 +9,8 @@
 //	classify   prerouting mangle   a new flow from a tunnel gets its conntrack mark, or is dropped with a reason;
 //	                               packets of marked flows carry the class of the way out in their packet mark
 //	gate       forward filter      original direction needs its mark in `out`, replies need it in `back`;
-//	                               what else comes out of a tunnel or goes into one is dropped, except as below
+//	                               what else comes out of a tunnel or goes into one is dropped, except as below; MSS of marked flows
 //	tunnel_in  input filter        what a tunnel may open on the hub itself
-//	clamp      forward mangle      MSS of marked flows
 //	translate  postrouting srcnat  source address and port of marked flows
 //
 // Decisions where the design leaves room:

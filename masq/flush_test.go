@@ -150,7 +150,7 @@ func TestForeignChangesAreMended(t *testing.T) {
 		"a deleted chain":         "nft flush chain inet hubd classify; nft delete chain inet hubd classify",
 		"a chain too many":        "nft 'add chain inet hubd theirs { type filter hook forward priority -5; policy drop; }'",
 		"a set too many":          "nft 'add set inet hubd theirs { type ipv4_addr; }'",
-		"a drop policy":           "nft 'chain inet hubd clamp { policy drop; }'",
+		"a drop policy":           "nft 'chain inet hubd gate { policy drop; }'",
 		"a dormant table":         "nft 'table inet hubd { flags dormant; }'",
 		"an element too many":     "nft 'add element inet hubd origins4 { 192.168.0.0/24 }'",
 		"a range":                 "nft 'add element inet hubd spokes4 { 10.9.0.3-10.9.0.9 : 0x01000007 }'",

@@ -11,7 +11,7 @@ import (
 
 // skeletonVersion grows with every change to sets, counters, chains or rules. It stands in
 // the table's comment.
-const skeletonVersion = 2
+const skeletonVersion = 3
 
 // The layout of marks. A conntrack mark has the class of the way out and the spoke's
 // number, a packet mark only the class. On flows from a tunnel toward a spoke both marks
@@ -59,7 +59,7 @@ var ports = []struct {
 
 // chains is the skeleton's code.
 func chains() []chain {
-	return []chain{classify(), newcomer(), gate(), outward(), toward(), tunnelIn(), toHub(), clamp(), translate()}
+	return []chain{classify(), newcomer(), gate(), outward(), toward(), tunnelIn(), toHub(), translate()}
 }
 
 // classify sees every packet of the host. The first rule is all that a packet of a running
@@ -102,9 +102,20 @@ func newcomer() chain {
 	}}
 }
 
+// gate also clamps the MSS: a base chain for that costs every packet more than a rule, which
+// ends at its first comparisons for all but SYN.
 func gate() chain {
 	return chain{name: "gate", typ: "filter", hook: unix.NF_INET_FORWARD, prio: 0,
 		text: "type filter hook forward priority filter", rules: []rule{
+			{"tcp flags & (syn | rst) == syn ct mark & 0x7f000000 != 0 tcp option maxseg size set rt mtu",
+				steps(proto(unix.IPPROTO_TCP), load(expr.PayloadBaseTransportHeader, 13, 1), []step{
+					lib(&expr.Bitwise{SourceRegister: reg1, DestRegister: reg1, Len: 1, Mask: []byte{0x06}, Xor: []byte{0}}),
+					compare(expr.CmpOpEq, []byte{0x02}),
+				}, ctMark(classMask), neq(0), []step{
+					lib(&expr.Rt{Key: expr.RtTCPMSS, Register: reg1}),
+					lib(&expr.Byteorder{SourceRegister: reg1, DestRegister: reg1, Op: expr.ByteorderHton, Len: 2, Size: 2}),
+					lib(&expr.Exthdr{Op: expr.ExthdrOpTcpopt, Type: 2, Offset: 2, Len: 2, SourceRegister: reg1}),
+				}), ""},
 			{"ct direction original ct mark @out accept",
 				steps(ctDirection(0), wholeCtMark(), in("out"), accept()), ""},
 			{"ct direction reply ct mark @back accept",
@@ -168,21 +179,6 @@ func toHub() chain {
 			}, in("hub_ports"), accept()), ""},
 		{countDrop("drop_hub"), drop("drop_hub"), "not in to_hub"},
 	}}
-}
-
-func clamp() chain {
-	return chain{name: "clamp", typ: "filter", hook: unix.NF_INET_FORWARD, prio: -150,
-		text: "type filter hook forward priority mangle", rules: []rule{
-			{"tcp flags & (syn | rst) == syn ct mark & 0x7f000000 != 0 tcp option maxseg size set rt mtu",
-				steps(proto(unix.IPPROTO_TCP), load(expr.PayloadBaseTransportHeader, 13, 1), []step{
-					lib(&expr.Bitwise{SourceRegister: reg1, DestRegister: reg1, Len: 1, Mask: []byte{0x06}, Xor: []byte{0}}),
-					compare(expr.CmpOpEq, []byte{0x02}),
-				}, ctMark(classMask), neq(0), []step{
-					lib(&expr.Rt{Key: expr.RtTCPMSS, Register: reg1}),
-					lib(&expr.Byteorder{SourceRegister: reg1, DestRegister: reg1, Op: expr.ByteorderHton, Len: 2, Size: 2}),
-					lib(&expr.Exthdr{Op: expr.ExthdrOpTcpopt, Type: 2, Offset: 2, Len: 2, SourceRegister: reg1}),
-				}), ""},
-		}}
 }
 
 func translate() chain {
