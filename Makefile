@@ -3,6 +3,7 @@ SHELL   := /bin/bash
 GO      ?= go
 PREFIX  ?= /usr
 DESTDIR ?=
+BIN     ?= bin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
@@ -23,8 +24,8 @@ help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## hubd, hubctl and hublab in bin/
-	@mkdir -p bin
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/hubd ./cmd/hubctl ./cmd/hublab
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/hubd ./cmd/hubctl ./cmd/hublab
 
 deps: ## install the Debian packages that demo, test and bench need (as root)
 	@lacks() { for t in $(TOOLS); do case $$t in /*) test -e $$t;; *) command -v $$t >/dev/null;; esac || echo -n " $$t"; done; }; \
@@ -39,7 +40,7 @@ demo: deps build ## the story of README with proof, on this machine alone (root)
 	@$(GO) run ./test/e2e/demo $(if $(KEEP),-keep)
 
 demo-down: ## remove what a kept or killed demo left
-	@if [ -x bin/hublab ]; then bin/hublab down; fi
+	@if [ -x bin/hublab ]; then bin/hublab down; else $(GO) run ./cmd/hublab down; fi
 
 test: deps ## every test, with the race detector (root)
 	@$(GO) run ./test/run
@@ -63,10 +64,11 @@ LIB := $(DESTDIR)$(PREFIX)/lib
 DOC := $(DESTDIR)$(PREFIX)/share/doc/hubd
 
 install: build ## into $(DESTDIR): programs, units, sysctl file, reference config, documents
-	install -D -m 0755 bin/hubd   $(DESTDIR)$(PREFIX)/sbin/hubd
-	install -D -m 0755 bin/hubctl $(DESTDIR)$(PREFIX)/bin/hubctl
+	install -D -m 0755 $(BIN)/hubd   $(DESTDIR)$(PREFIX)/sbin/hubd
+	install -D -m 0755 $(BIN)/hubctl $(DESTDIR)$(PREFIX)/bin/hubctl
 	install -d $(LIB)/systemd/system
 	for u in hubd hubd-fail-closed; do sed 's#/usr/sbin/#$(PREFIX)/sbin/#' deploy/systemd/$$u.service > $(LIB)/systemd/system/$$u.service; done
+	chmod 0644 $(LIB)/systemd/system/hubd.service $(LIB)/systemd/system/hubd-fail-closed.service
 	for t in openvpn-server@ openvpn@; do install -D -m 0644 deploy/systemd/openvpn-server@.service.d/10-hubd.conf "$(LIB)/systemd/system/$$t.service.d/10-hubd.conf"; done
 	install -D -m 0644 deploy/sysctl.d/90-hubd.conf $(LIB)/sysctl.d/90-hubd.conf
 	install -D -m 0644 deploy/sysusers.d/hubd.conf  $(LIB)/sysusers.d/hubd.conf
