@@ -7,16 +7,16 @@ func Acceptable(p Policy, t Topology) []Peering {
 	var out []Peering
 	for _, pcx := range livePeerings(t) {
 		_, listed := p.Accounts[pcx.Peer.Scope.Account]
-		if pcx.State == PeeringPending && !pcx.HubRequested && listed && useless(p, t, pcx) == "" {
+		if pcx.State == PeeringPending && !pcx.HubRequested && listed && Useless(p, t, pcx) == "" {
 			out = append(out, pcx)
 		}
 	}
 	return out
 }
 
-// useless says why nothing could be reached through a peering, "" when something could or
-// its prefixes are not known yet.
-func useless(p Policy, t Topology, pcx Peering) string {
+// Useless says why nothing could be reached through a peering as far as it alone is
+// concerned, "" when something could or its prefixes are not known yet.
+func Useless(p Policy, t Topology, pcx Peering) string {
 	why := ""
 	for _, q := range sortedPrefixes(pcx.Peer.Prefixes) {
 		r := refuse(q, false, p.Accounts[pcx.Peer.Scope.Account], p, t)

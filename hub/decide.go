@@ -162,7 +162,7 @@ func (d *decision) notActive(pcx Peering, account Account, listed bool) {
 	acc := pcx.Peer.Scope.Account
 	switch pcx.State {
 	case PeeringPending:
-		switch why := useless(d.policy, d.topology, pcx); {
+		switch why := Useless(d.policy, d.topology, pcx); {
 		case pcx.HubRequested:
 			d.report(PeeringNotActive, who, fmt.Sprintf("%s waits until account %s accepts it%s", pcx.ID, acc, until(pcx)),
 				fmt.Sprintf("in account %s: aws ec2 accept-vpc-peering-connection --region %s --vpc-peering-connection-id %s", acc, pcx.Peer.Scope.Region, pcx.ID))

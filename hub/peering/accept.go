@@ -41,9 +41,9 @@ func NewAcceptor(open func(context.Context, hub.Scope) (API, error), now func() 
 	return &Acceptor{open: open, now: now, waits: map[hub.PeeringID]wait{}}
 }
 
-// AcceptListed accepts every request to the hub VPC from an account that the policy
-// lists, and says which. A request of anybody else causes no call. A topology whose
-// hub source is stale is not acted on. Errors of one request do not stop the others.
+// AcceptListed accepts the requests that hub.Acceptable names, and says which: those of
+// listed accounts. A request of anybody else causes no call. A topology whose hub source
+// is stale is not acted on. Errors of one request do not stop the others.
 func (a *Acceptor) AcceptListed(ctx context.Context, p hub.Policy, t hub.Topology) ([]hub.PeeringID, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -85,11 +85,12 @@ func (a *Acceptor) pending(p hub.Policy, t hub.Topology) []hub.Peering {
 		return nil
 	}
 	there := map[hub.PeeringID]bool{}
-	var out []hub.Peering
 	for _, x := range t.Peerings {
 		there[x.ID] = true
-		_, listed := p.Accounts[x.Peer.Scope.Account]
-		if x.State == hub.PeeringPending && !x.HubRequested && listed && !a.now().Before(a.waits[x.ID].until) {
+	}
+	var out []hub.Peering
+	for _, x := range hub.Acceptable(p, t) {
+		if !a.now().Before(a.waits[x.ID].until) {
 			out = append(out, x)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/smithy-go"
 	"github.com/google/go-cmp/cmp"
 
 	"peerhub/hub"
@@ -25,7 +26,7 @@ import (
 const (
 	tokyo, oregon                                       = "ap-northeast-1", "us-west-2"
 	hubAccount, svcAccount, farAccount, strangerAccount = "111111111111", "222222222222", "333333333333", "999999999999"
-	hubVPC, svcVPC, farVPC, clashVPC                    = "vpc-0a000001", "vpc-0a000002", "vpc-0a000003", "vpc-0a000004"
+	hubVPC, svcVPC, farVPC, clashVPC, poolVPC           = "vpc-0a000001", "vpc-0a000002", "vpc-0a000003", "vpc-0a000004", "vpc-0a000005"
 )
 
 type cloud struct {
@@ -61,7 +62,7 @@ func newCloud(t *testing.T) *cloud {
 		}
 	}
 	for _, v := range [][4]string{{hubVPC, hubAccount, tokyo, "10.100.0.0/16"}, {svcVPC, svcAccount, tokyo, "10.110.0.0/16"},
-		{farVPC, farAccount, oregon, "10.120.0.0/16"}, {clashVPC, svcAccount, tokyo, "10.100.128.0/17"}} {
+		{farVPC, farAccount, oregon, "10.120.0.0/16"}, {clashVPC, svcAccount, tokyo, "10.100.128.0/17"}, {poolVPC, svcAccount, tokyo, "172.27.240.0/22"}} {
 		must(t)(c.AddVPC(ec2sim.VPCSpec{ID: v[0], Account: v[1], Region: v[2], CIDRs: []netip.Prefix{netip.MustParsePrefix(v[3])}}))
 	}
 	var err error
@@ -242,6 +243,42 @@ func TestRefusalsSayWhatToChange(t *testing.T) {
 	}
 }
 
+// lagging is EC2 whose listing is behind: its first answers show no peering.
+type lagging struct {
+	peering.API
+	behind int
+}
+
+func (l *lagging) DescribeVpcPeeringConnections(ctx context.Context, in *ec2.DescribeVpcPeeringConnectionsInput, f ...func(*ec2.Options)) (*ec2.DescribeVpcPeeringConnectionsOutput, error) {
+	if slices.Contains(in.VpcPeeringConnectionIds, "") {
+		return nil, &smithy.GenericAPIError{Code: "InvalidVpcPeeringConnectionId.Malformed", Message: "Invalid id: \"\""}
+	}
+	if l.behind--; l.behind >= 0 {
+		return &ec2.DescribeVpcPeeringConnectionsOutput{}, nil
+	}
+	return l.API.DescribeVpcPeeringConnections(ctx, in, f...)
+}
+
+func (l *lagging) CreateVpcPeeringConnection(context.Context, *ec2.CreateVpcPeeringConnectionInput, ...func(*ec2.Options)) (*ec2.CreateVpcPeeringConnectionOutput, error) {
+	return nil, &smithy.GenericAPIError{Code: "VpcPeeringConnectionAlreadyExists", Message: "already exists"}
+}
+
+func TestAPeeringThatIsThereAndNotListedYetIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	must(t)(c.AddPeering(ec2sim.PeeringSpec{ID: "pcx-0a000001", Requester: hubVPC, Accepter: svcVPC, Pending: true}))
+	res, _, err := c.run(request(svcAccount, tokyo, svcVPC), func(o *peering.Options) {
+		open := o.OpenHub
+		o.OpenHub = func(ctx context.Context) (peering.API, error) {
+			api, err := open(ctx)
+			return &lagging{API: api, behind: 4}, err
+		}
+	})
+	if err != nil || res.State != hub.PeeringActive || res.Peering != "pcx-0a000001" {
+		t.Fatalf("%+v, %v", res, err)
+	}
+}
+
 func TestOnlyListedAccountsRequestsAreAccepted(t *testing.T) {
 	t.Parallel()
 	c := newCloud(t)
@@ -249,12 +286,16 @@ func TestOnlyListedAccountsRequestsAreAccepted(t *testing.T) {
 	listed := must(t)(c.AddPeering(ec2sim.PeeringSpec{ID: "pcx-0a000001", Requester: svcVPC, Accepter: hubVPC, Pending: true}))
 	stranger := must(t)(c.AddPeering(ec2sim.PeeringSpec{ID: "pcx-0a000009", Requester: "vpc-0a000009", Accepter: hubVPC, Pending: true}))
 	own := must(t)(c.AddPeering(ec2sim.PeeringSpec{ID: "pcx-0a000003", Requester: hubVPC, Accepter: farVPC, Pending: true}))
-	peer := func(id, account string, byHub bool) hub.Peering {
-		return hub.Peering{ID: hub.PeeringID(id), State: hub.PeeringPending, HubRequested: byHub, Peer: hub.Peer{Scope: hub.Scope{Account: hub.AccountID(account), Region: tokyo}}}
+	useless := must(t)(c.AddPeering(ec2sim.PeeringSpec{ID: "pcx-0a00000c", Requester: poolVPC, Accepter: hubVPC, Pending: true}))
+	peer := func(id, account, vpc string, byHub bool, prefixes ...netip.Prefix) hub.Peering {
+		return hub.Peering{ID: hub.PeeringID(id), State: hub.PeeringPending, HubRequested: byHub,
+			Peer: hub.Peer{Scope: hub.Scope{Account: hub.AccountID(account), Region: tokyo}, VPC: hub.VPCID(vpc), Prefixes: prefixes}}
 	}
+	pool := netip.MustParsePrefix("172.27.240.0/22")
 	top := hub.Topology{Hub: hub.Hub{Scope: hubScope, VPC: hubVPC}, Sources: []hub.Source{{Scope: hubScope}},
-		Peerings: []hub.Peering{peer(listed, svcAccount, false), peer(own, farAccount, true), peer(stranger, strangerAccount, false)}}
-	policy := hub.Policy{Accounts: map[hub.AccountID]hub.Account{svcAccount: {Name: "billing"}, farAccount: {}}}
+		Peerings: []hub.Peering{peer(listed, svcAccount, svcVPC, false),
+			peer(own, farAccount, farVPC, true), peer(stranger, strangerAccount, "vpc-0a000009", false), peer(useless, svcAccount, poolVPC, false, pool)}}
+	policy := hub.Policy{VPNs: []hub.VPN{{Pools: []netip.Prefix{pool}}}, Accounts: map[hub.AccountID]hub.Account{svcAccount: {Name: "billing"}, farAccount: {}}}
 	now := time.Now()
 	a := peering.NewAcceptor(func(ctx context.Context, s hub.Scope) (peering.API, error) { return c.open(s, "")(ctx) }, func() time.Time { return now })
 

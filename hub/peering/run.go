@@ -76,6 +76,8 @@ type Result struct {
 	Peering  hub.PeeringID // "" in a dry run that would have to request it
 	State    hub.PeeringState
 	Prefixes []netip.Prefix // of the spoke; known when active
+	// Announced are the spoke VPC's prefixes as its owner shows them; none when we may not look.
+	Announced []netip.Prefix
 }
 
 // ErrWaits is a run that can go no further because the spoke's owner has to accept. It
@@ -88,6 +90,7 @@ type run struct {
 	Options
 	hub, spoke API
 	found      found
+	theirs     []netip.Prefix
 }
 
 // Run brings the peering of two VPCs to active, from wherever it stands. Errors are
@@ -119,7 +122,7 @@ func Run(ctx context.Context, req Request, o Options) (Result, error) {
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("%w: %w; run the same command again to go on", context.Cause(ctx), err)
 	}
-	return Result{Peering: r.found.id, State: r.found.state, Prefixes: r.found.prefixes}, err
+	return Result{Peering: r.found.id, State: r.found.state, Prefixes: r.found.prefixes, Announced: r.theirs}, err
 }
 
 func (r *run) check() error {
@@ -192,6 +195,9 @@ func (r *run) pause(ctx context.Context) error {
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
+		if r.found.id == "" {
+			return errors.New("AWS says that the peering exists, and does not show it yet")
+		}
 		return fmt.Errorf("%s is still %s", r.found.id, r.found.state)
 	case <-t.C:
 		return nil

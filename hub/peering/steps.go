@@ -57,6 +57,7 @@ func (r *run) look(ctx context.Context) error {
 			}
 		}
 	}
+	r.theirs = theirs
 	r.tell(StepLook, Done, "%s has %s", r.SpokeVPC, list(theirs))
 	return nil
 }
@@ -154,8 +155,12 @@ func (r *run) between(p types.VpcPeeringConnection) (found, hub.AccountID, bool)
 	return f, hub.AccountID(aws.ToString(other.OwnerId)), true
 }
 
-// refresh reads the peering again. One that was just made may be invisible for a while.
+// refresh reads the peering again. One that was just made may be invisible for a while;
+// where it was not seen at all, it is looked for.
 func (r *run) refresh(ctx context.Context) error {
+	if r.found.id == "" {
+		return r.find(ctx)
+	}
 	out, err := r.hub.DescribeVpcPeeringConnections(ctx, &ec2.DescribeVpcPeeringConnectionsInput{VpcPeeringConnectionIds: []string{string(r.found.id)}})
 	switch {
 	case awsapi.IsPeeringNotFound(err), err != nil && awsapi.IsTransient(err):
