@@ -48,6 +48,15 @@ func (r Result) resolved(value, limit float64) Result {
 	return r
 }
 
+// unlessBusy says of a time that is too long that others may be to blame: the processor
+// time in it is within the limit.
+func (r Result) unlessBusy(used, limit float64) Result {
+	if !r.OK && used <= limit {
+		r.Note = join(r.Note, "not resolved: the processor time in it is within the bar, the rest is waiting")
+	}
+	return r
+}
+
 func join(a, b string) string {
 	if a == "" {
 		return b
