@@ -23,8 +23,8 @@ var exports = []struct {
 	name, title string
 	text        func(hub.Desired) string
 }{
-	{"ip", "kernel routes, rules and settings: run as root", kroute.Text},
-	{"nft", "the firewall: nft -f FILE", masq.Text},
+	{"ip", "kernel routes, rules and settings: run as root", kroute.Export},
+	{"nft", "the firewall: nft -f FILE", masq.Export},
 	{"aws", "VPC routes: run with the credentials of each account", vpcroute.Text},
 	{"terraform", "the same VPC routes for Terraform, with the commands that import them", terraform},
 	{"openvpn", "pushed routes: run as root", vpnconf.Text},
@@ -38,10 +38,13 @@ func exportCommand(a *app) *cobra.Command {
 	return a.reading(&cobra.Command{
 		Use:   "export [" + strings.Join(names, "|") + "]",
 		Short: "Print what hubd keeps up as text for other tools, to leave without an outage",
-		Long: `Print what hubd keeps up as commands and files of other tools: whoever applies them, then
-stops hubd and runs hubd --cleanup, has the same data path without it. When hubd does not
-run, its state directory is read.`,
-		Example: "  hubctl export nft > hubd.nft\n  hubctl export terraform > routes.tf", Args: atMostOne("form"), ValidArgs: names,
+		Long: `Print what hubd keeps up as commands and files of other tools, under names of their own:
+table inet vpn_hub, routing tables and rule priorities 26640-26699, routes of protocol static.
+They stand beside hubd's and may be applied any number of times. To leave without an outage,
+apply ip, nft and openvpn while hubd runs, stop hubd, and run hubd --cleanup --keep-vpc-routes:
+the VPC routes stay and are nobody's. Then have the texts applied at boot, and the VPC routes
+taken over by terraform if you like. When hubd does not run, its state directory is read.`,
+		Example: "  hubctl export ip > vpn_hub.sh\n  hubctl export nft > vpn_hub.nft\n  hubctl export terraform > routes.tf", Args: atMostOne("form"), ValidArgs: names,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 && !slices.Contains(names, args[0]) {
 				return usageError{fmt.Errorf("export %s: want one of %s", args[0], strings.Join(names, ", "))}
