@@ -29,6 +29,7 @@ const (
 type flags struct {
 	config                                  string
 	once, dryRun, cleanup, closed, version_ bool
+	keepRoutes                              bool
 }
 
 func main() {
@@ -74,7 +75,7 @@ func dispatch(ctx context.Context, f flags, stdout, stderr io.Writer) (int, erro
 	case f.closed:
 		return exitDone, failClosed(ctx, c)
 	case f.cleanup:
-		return cleanup(ctx, c, f.dryRun, stdout, stderr)
+		return cleanup(ctx, c, f.dryRun, f.keepRoutes, stdout, stderr)
 	case f.once:
 		return once(ctx, c, f.dryRun, stdout, stderr)
 	}
@@ -88,6 +89,7 @@ func parseFlags(args []string, stdout, stderr io.Writer) (f flags, code int, ok 
 	set.BoolVar(&f.once, "once", false, "")
 	set.BoolVar(&f.dryRun, "dry-run", false, "")
 	set.BoolVar(&f.cleanup, "cleanup", false, "")
+	set.BoolVar(&f.keepRoutes, "keep-vpc-routes", false, "")
 	set.BoolVar(&f.closed, "fail-closed", false, "")
 	set.BoolVar(&f.version_, "version", false, "")
 	err := set.Parse(args)
@@ -117,6 +119,8 @@ func (f flags) check(rest []string) error {
 		return fmt.Errorf("unexpected %q: hubd takes flags only", rest[0])
 	case kinds > 1:
 		return errors.New("--once, --cleanup and --fail-closed exclude each other")
+	case f.keepRoutes && !f.cleanup:
+		return errors.New("--keep-vpc-routes goes with --cleanup")
 	case f.dryRun && !f.once && !f.cleanup:
 		return errors.New("--dry-run goes with --once or --cleanup; a running hubd is asked by hubctl plan")
 	}
@@ -125,12 +129,14 @@ func (f flags) check(rest []string) error {
 
 const usage = `hubd keeps a VPN reachable into every VPC that is peered with the hub's.
 
-usage: hubd [--config FILE] [--once | --cleanup | --fail-closed] [--dry-run] [--version]
+usage: hubd [--config FILE] [--once | --cleanup [--keep-vpc-routes] | --fail-closed] [--dry-run] [--version]
 
   --config FILE   the config (default ` + config.DefaultPath + `)
   --once          one survey and one pass, then the end; exit 2 when something is left to do
   --dry-run       with --once or --cleanup: say what would change, change nothing
   --cleanup       remove exactly what is ours; what cannot be removed is listed as commands
+  --keep-vpc-routes
+                  with --cleanup: VPC routes stay and are not ours any more; for who leaves with hubctl export
   --fail-closed   set up the rules that keep tunnel traffic in, and forwarding; for the boot
   --version       print the version
 

@@ -86,7 +86,8 @@ func failClosed(ctx context.Context, c config.Config) error {
 }
 
 // cleanup removes what is ours, in the order of removals, and lists what it could not.
-func cleanup(ctx context.Context, c config.Config, dryRun bool, stdout, stderr io.Writer) (code int, err error) {
+// With keepRoutes the VPC routes stay and are given up: whoever leaves needs them.
+func cleanup(ctx context.Context, c config.Config, dryRun, keepRoutes bool, stdout, stderr io.Writer) (code int, err error) {
 	p, err := open(ctx, c, hasty, dryRun)
 	if err != nil {
 		return exitFailed, err
@@ -102,6 +103,12 @@ func cleanup(ctx context.Context, c config.Config, dryRun bool, stdout, stderr i
 		hub.PlaneVPNConf: func(ctx context.Context) error { return p.vpnconf.Cleanup(ctx, baseOf(c.Policy).Servers) },
 	}
 	for _, plane := range slices.Backward(p.planes()) {
+		if keepRoutes && plane.Name() == hub.PlaneVPCRoute {
+			if err := p.giveUpRoutes(ctx, dryRun, stdout); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", plane.Name(), err))
+			}
+			continue
+		}
 		removed, err := clear(ctx, plane, whole[plane.Name()], dryRun)
 		for _, ch := range removed {
 			printChange(stdout, plane.Name(), ch)
@@ -113,7 +120,7 @@ func cleanup(ctx context.Context, c config.Config, dryRun bool, stdout, stderr i
 	if dryRun {
 		return exitDone, errors.Join(errs...)
 	}
-	if left := p.leftovers(ctx); left != "" {
+	if left := p.leftovers(ctx); left != "" && !keepRoutes {
 		fmt.Fprintln(stderr, "hubd: these VPC routes are ours and still there; who may remove them runs:")
 		fmt.Fprint(stdout, left)
 		code = exitNo
