@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,9 +44,10 @@ func addSpokeCommand(a *app) *cobra.Command {
 	c := a.reading(&cobra.Command{
 		Use:   "add-spoke --account A --vpc V",
 		Short: "Peer a VPC with the hub's and have hubd reach it",
-		Long: `Peer a VPC with the hub's and have hubd reach it: list the account in accounts.d, request the
-peering or accept the one that is pending, accept it on the other side through its role, have
-hubd do routes and translation, and with --wait, wait until they are there.
+		Long: `Peer a VPC with the hub's and have hubd reach it: request the peering or accept the one that is
+pending, accept it on the other side through its role, list the account in accounts.d, have hubd
+do routes and translation, and with --wait, wait until they are there. No packet is sent unless
+--probe says where to.
 
 Every step looks first, so the command may be broken off and run again at any point.
 Exit code 2 when the owner of the other side has to accept, or with --wait when it does not
@@ -116,14 +118,15 @@ func (a *app) addSpoke(ctx context.Context, o order) error {
 		return err
 	}
 	if !o.dryRun {
-		if err := a.preview(ctx, w, o); err != nil {
+		if err := a.preview(ctx, c, w, o); err != nil {
 			return err
 		}
 		if ok, err := a.confirm(o.yes, "go on?"); !ok || err != nil {
 			return err
 		}
 	}
-	if err := a.list(ctx, c, o); err != nil {
+	listed, err := listedAs(c, o)
+	if err != nil {
 		return err
 	}
 	res, err := peering.Run(ctx, w.request, w.options(o.dryRun, a.step))
@@ -137,6 +140,10 @@ func (a *app) addSpoke(ctx context.Context, o order) error {
 	waits := errors.Is(err, peering.ErrWaits)
 	if err != nil && !waits {
 		return err
+	}
+	// Only now: a VPC id that belongs to somebody else must not leave its account trusted.
+	if lerr := a.list(ctx, o, listed); lerr != nil {
+		return fmt.Errorf("the peering is there, and account %s is not listed: %w", o.account, lerr)
 	}
 	if waits {
 		a.say("%v; run this again afterwards, or leave it to hubd", err)
@@ -152,7 +159,7 @@ func (a *app) addSpoke(ctx context.Context, o order) error {
 		}
 	}
 	out.TookMS = time.Since(began).Milliseconds()
-	if err := a.showAdded(out); err != nil {
+	if err := a.showAdded(out, o.probe != ""); err != nil {
 		return err
 	}
 	if waits || o.wait && !o.dryRun && !ok {
@@ -163,19 +170,54 @@ func (a *app) addSpoke(ctx context.Context, o order) error {
 
 // preview looks whether it can be done at all, before anything is written. A person who will be
 // asked sees what would be done.
-func (a *app) preview(ctx context.Context, w workplace, o order) error {
+func (a *app) preview(ctx context.Context, c config.Config, w workplace, o order) error {
 	tell := func(peering.Event) {}
 	if a.talks && !o.yes {
 		tell = a.step
 	}
-	_, err := peering.Run(ctx, w.request, w.options(true, tell))
-	if errors.Is(err, peering.ErrWaits) {
-		return nil
+	res, err := peering.Run(ctx, w.request, w.options(true, tell))
+	if err != nil && !errors.Is(err, peering.ErrWaits) {
+		return err
 	}
-	return err
+	if why := a.useless(ctx, c.Policy, w.request, res.Announced); why != "" {
+		return fmt.Errorf("nothing of %s could be reached, so it is not peered: %s", o.vpc, why)
+	}
+	return nil
 }
 
-func (a *app) showAdded(out added) error {
+// useless says why hubd would reach nothing of the VPC: the config speaks against each prefix,
+// or another spoke has it.
+func (a *app) useless(ctx context.Context, p hub.Policy, r peering.Request, announced []netip.Prefix) string {
+	pcx := hub.Peering{Peer: hub.Peer{Scope: r.Spoke, VPC: r.SpokeVPC, Prefixes: announced}}
+	if why := hub.Useless(p, hub.Topology{}, pcx); why != "" {
+		return why
+	}
+	s, err := a.caller().Status(ctx)
+	if err != nil {
+		return "" // hubd tells when it runs
+	}
+	why := ""
+	for _, prefix := range announced {
+		who, ok := holder(s.Spokes, r.SpokeVPC, prefix)
+		if !ok {
+			return ""
+		}
+		why = fmt.Sprintf("%s overlaps %s of spoke %s (%s)", prefix, join(who.Prefixes), who.Name, who.VPC)
+	}
+	return why
+}
+
+// holder is the spoke, another one than vpc, that has a part of prefix.
+func holder(spokes []control.Spoke, vpc hub.VPCID, prefix netip.Prefix) (control.Spoke, bool) {
+	for _, s := range spokes {
+		if string(s.VPC) != string(vpc) && slices.ContainsFunc(s.Prefixes, prefix.Overlaps) {
+			return s, true
+		}
+	}
+	return control.Spoke{}, false
+}
+
+func (a *app) showAdded(out added, probed bool) error {
 	if a.format == "json" {
 		return a.printJSON(out)
 	}
@@ -186,6 +228,9 @@ func (a *app) showAdded(out added) error {
 		fmt.Fprintf(a.out, "%s: nothing was changed\n", where)
 	case out.Works != nil && *out.Works:
 		fmt.Fprintf(a.out, "%s works: %s by %s, after %s\n", where, join(out.Prefixes), *out.Peering, took)
+		if !probed {
+			fmt.Fprintln(a.out, "no packet was sent: routes and translation are in place; --probe ADDRESS:PORT also connects")
+		}
 	case out.Works != nil:
 		fmt.Fprintf(a.out, "%s does not work yet: hubctl spokes show %s\n", where, out.VPC)
 	case out.State == hub.PeeringActive:

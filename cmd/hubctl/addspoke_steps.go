@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -98,14 +99,23 @@ func (a *app) home(ctx context.Context, c config.Config, sessions *awsapi.Sessio
 	return hub.Scope{Account: who.Account, Region: c.Hub.Region}, c.Hub.VPC, nil
 }
 
-// list puts the account into accounts.d, unless it is listed, and tells hubd.
-func (a *app) list(ctx context.Context, c config.Config, o order) error {
+// listedAs says where the account is listed, "" when it is not.
+func listedAs(c config.Config, o order) (string, error) {
+	have, ok := c.Policy.Accounts[hub.AccountID(o.account)]
+	if !ok {
+		return "", nil
+	}
+	where := c.Origin("accounts." + o.account).String()
+	if o.role != "" && o.role != have.Role {
+		return "", fmt.Errorf("account %s is listed in %s with another role: change it there", o.account, where)
+	}
+	return where, nil
+}
+
+// list puts the account into accounts.d, unless it is listed where it says, and tells hubd.
+func (a *app) list(ctx context.Context, o order, where string) error {
 	id := hub.AccountID(o.account)
-	if have, ok := c.Policy.Accounts[id]; ok {
-		where := c.Origin("accounts." + o.account)
-		if o.role != "" && o.role != have.Role {
-			return fmt.Errorf("account %s is listed in %s with another role: change it there", id, where)
-		}
+	if where != "" {
 		a.say("ok     list     account %s is listed in %s", id, where)
 		return nil
 	}
@@ -128,6 +138,7 @@ func (a *app) list(ctx context.Context, c config.Config, o order) error {
 // handOver has hubd look now, and with --wait, waits until it reaches the spoke.
 func (a *app) handOver(ctx context.Context, o order) (bool, error) {
 	call := a.caller()
+	began := time.Now()
 	if _, err := call.Reload(ctx); err != nil {
 		if errors.Is(err, control.ErrDown) && !o.wait {
 			return false, nil
@@ -153,6 +164,10 @@ func (a *app) handOver(ctx context.Context, o order) (bool, error) {
 			a.say("%-6s %-8s %s", map[bool]string{true: "ok ", false: "..."}[ok], "hubd", text)
 			said = text
 		}
+		if why := refused(s, o, began); why != "" {
+			a.say("no     hubd     %s", why)
+			return false, nil
+		}
 		if ok && (o.probe == "" || a.gotThrough(ctx, o.probe)) {
 			return true, nil
 		}
@@ -163,6 +178,27 @@ func (a *app) handOver(ctx context.Context, o order) (bool, error) {
 		case <-tick.C:
 		}
 	}
+}
+
+// refused says why hubd reaches nothing of the spoke, as a pass since began found; "" when it
+// does, or has not looked yet.
+func refused(s control.Status, o order, began time.Time) string {
+	if s.LastPass == nil || s.LastPass.At.Before(began) {
+		return ""
+	}
+	for _, spoke := range s.Spokes {
+		if string(spoke.VPC) != o.vpc || len(spoke.Prefixes) > 0 {
+			continue
+		}
+		var why []string
+		for _, p := range s.Problems {
+			if p.Subject == spoke.Name {
+				why = append(why, fmt.Sprintf("%s: %s; %s", p.Code, p.Detail, p.Mend))
+			}
+		}
+		return orNone(strings.Join(why, "\n                "), "the config excludes "+join(spoke.Excluded))
+	}
+	return ""
 }
 
 // progress says how far hubd is with the spoke.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -94,10 +95,13 @@ func (a *app) showConfig(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	for i := range shown.Settings {
+		shown.Settings[i].Value = strings.TrimSpace(shown.Settings[i].Value)
+	}
 	if a.format == "json" {
 		return a.printJSON(shown)
 	}
-	t := table{header: []string{"KEY", "VALUE", "FROM"}}
+	t := table{gives: 1, header: []string{"KEY", "VALUE", "FROM"}}
 	for _, s := range shown.Settings {
 		t.add(s.Key, orNone(s.Value, `""`), s.From)
 	}

@@ -21,6 +21,12 @@ changes are pending, a check fails, something is left over; 64 wrong usage`,
   hubctl add-spoke --account 444444444444 --vpc vpc-0abc1234 --name search --wait`,
 		SilenceErrors: true, SilenceUsage: true, SuggestionsMinimumDistance: 2,
 		Args: noArgs,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if a.timeout <= 0 {
+				return usageError{fmt.Errorf("--timeout %s: want more than none", a.timeout)}
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetOut(a.out)
@@ -36,12 +42,33 @@ changes are pending, a check fails, something is left over; 64 wrong usage`,
 	} {
 		root.AddCommand(c(a))
 	}
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "completion":
+			c.Args, c.RunE = noArgs, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		case "help":
+			c.Run, c.RunE = nil, helpOn
+			continue
+		}
 		if c.Args == nil {
 			c.Args = noArgs
 		}
 	}
 	return root
+}
+
+// helpOn shows the help of a command; cobra's own finds nothing wrong with one that is not there.
+func helpOn(cmd *cobra.Command, args []string) error {
+	about, rest, err := cmd.Root().Find(args)
+	switch {
+	case err != nil:
+		return usageError{err}
+	case len(rest) > 0:
+		return noArgs(about, rest)
+	}
+	return about.Help()
 }
 
 func noArgs(cmd *cobra.Command, args []string) error {

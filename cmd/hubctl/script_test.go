@@ -61,7 +61,7 @@ func (f *fake) note(what string) {
 	f.log = append(f.log, what)
 }
 
-var ago = regexp.MustCompile(`"ago:([0-9a-z]+)"`)
+var ago = regexp.MustCompile(`"ago:(-?[0-9a-z]+)"`)
 
 // answer reads NAME.json; "ago:12s" in it stands for that moment.
 func answer[T any](f *fake, name string) (T, error) {

@@ -64,7 +64,10 @@ func spokeTable(s control.Status) table {
 }
 
 func prefixes(s control.Spoke) string {
-	if len(s.Prefixes) == 0 {
+	switch n := len(s.Excluded); {
+	case len(s.Prefixes) == 0 && n > 0:
+		return fmt.Sprintf("none (%d excl.) !", n)
+	case len(s.Prefixes) == 0:
 		return "none !"
 	}
 	text := s.Prefixes[0].String()
@@ -77,17 +80,22 @@ func prefixes(s control.Spoke) string {
 	return text
 }
 
-// routes joins both sides: ok 3/3, 2/3 !, held, theirs ? where the other side is not ours to see.
+// routes joins both sides: ok 3/3, 2/3 !, held, theirs ? where the
+// other side is not ours to see, 3/3 ? where it does not answer now.
 func routes(s control.Spoke) string {
 	v := s.VPCRoute
 	have, want := v.HubRoutes.OK+v.SpokeRoutes.OK, v.HubRoutes.Total+v.SpokeRoutes.Total
 	switch {
+	case len(s.Prefixes) == 0:
+		return "-" // none are wanted
 	case v.Hub == nil:
 		return "?"
 	case *v.Hub == hub.HealthHeld || v.Spoke != nil && *v.Spoke == hub.HealthHeld:
 		return fmt.Sprintf("held %d/%d", have, want)
 	case have < want:
 		return fmt.Sprintf("%d/%d !", have, want)
+	case v.Spoke == nil && v.SpokeRoutes.Total > 0:
+		return fmt.Sprintf("%d/%d ?", have, want) // as it was when their side was last seen
 	case v.Spoke == nil:
 		return "theirs ?"
 	}
@@ -96,6 +104,9 @@ func routes(s control.Spoke) string {
 
 // nat joins the two kernel planes: both are needed to translate and send on.
 func nat(s control.Spoke) string {
+	if len(s.Prefixes) == 0 {
+		return "-"
+	}
 	worst := ""
 	for _, h := range []*hub.Health{s.KRoute, s.Masq} {
 		switch {

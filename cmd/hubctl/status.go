@@ -167,7 +167,7 @@ func (a *app) headline(s control.Status) {
 			if src.At != nil {
 				at = span(time.Since(*src.At)) + " ago"
 			}
-			wrap(a.out, a.paint(yellow, "STALE")+" ", "      ", fmt.Sprintf("%s %s: last complete answer %s; %s", src.Account, src.Region, at, deref(src.Error)))
+			wrap(a.out, a.paint(yellow, "STALE")+" ", "      ", fmt.Sprintf("%s %s: last complete answer %s; %s", src.Account, src.Region, at, cut(deref(src.Error), reason)))
 		}
 	}
 }
@@ -252,6 +252,9 @@ func cutSubject(s string, n int) string {
 	}
 	return cut(s, n)
 }
+
+// reason is how much of AWS's words stands above the table; all of them are in -o json.
+const reason = 160
 
 // alike is how many problems of one code are shown.
 const alike = 8

@@ -31,9 +31,13 @@ func (a *app) paint(colour, text string) string {
 type table struct {
 	header []string
 	rows   [][]string
+	gives  int // the column that gives way first; 0: the widest
 }
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+
+// narrow is how far a column that gives way first does so.
+const narrow = 20
 
 // print aligns the columns and keeps within width: the widest column gives way, its cells end
 // in an ellipsis then. Cells that end in an exclamation mark are shown in red.
@@ -45,6 +49,10 @@ func (a *app) print(t table) {
 		}
 	}
 	for total(widths) > width {
+		if g := t.gives; g > 0 && widths[g] > narrow {
+			widths[g]--
+			continue
+		}
 		widest := 0
 		for i, w := range widths {
 			if w > widths[widest] {
