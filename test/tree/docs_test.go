@@ -5,11 +5,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"peerhub/hub"
+	"peerhub/masq"
 	"peerhub/test/tree/reference"
 )
 
@@ -137,5 +140,36 @@ func TestPagesNameOnlyWhatExists(t *testing.T) {
 	want := []string{"a command of hubctl: `hubctl frobnicate", "a metric: hubd_wonders_total", "a problem: `ROUTE_LOST`"}
 	if d := cmp.Diff(want, unknownNames(t, text)); d != "" {
 		t.Errorf("control (-want +got):\n%s", d)
+	}
+}
+
+// TestPagesNameChainsAndCounters holds two tables against the firewall's own text.
+func TestPagesNameChainsAndCounters(t *testing.T) {
+	ruleset := masq.Text(hub.Desired{})
+	for _, c := range []struct{ page, what, header string }{
+		{"architecture.md", "chain", "| chain | hook | what it does |"},
+		{"operations.md", "counter", "| counter | dropped because |"},
+	} {
+		b, err := os.ReadFile(filepath.Join(root, "docs", c.page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want, shown []string
+		for _, m := range regexp.MustCompile(`(?m)^\t`+c.what+` ([a-z0-9_]+) \{`).FindAllStringSubmatch(ruleset, -1) {
+			want = append(want, m[1])
+		}
+		_, table, _ := strings.Cut(string(b), c.header)
+		table, _, _ = strings.Cut(table, "\n\n")
+		for row := range strings.Lines(table) {
+			cells := strings.Split(row, "|")
+			for _, m := range regexp.MustCompile("`([a-z0-9_]+)`").FindAllStringSubmatch(cells[min(1, len(cells)-1)], -1) {
+				shown = append(shown, m[1])
+			}
+		}
+		slices.Sort(want)
+		slices.Sort(shown)
+		if d := cmp.Diff(want, shown); d != "" || len(want) == 0 {
+			t.Errorf("docs/%s (-firewall +page):\n%s", c.page, d)
+		}
 	}
 }
