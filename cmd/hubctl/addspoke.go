@@ -141,6 +141,11 @@ func (a *app) addSpoke(ctx context.Context, o order) error {
 	if err != nil && !waits {
 		return err
 	}
+	if o.dryRun {
+		if err := a.worthwhile(ctx, c, w, res); err != nil {
+			return err
+		}
+	}
 	// Only now: a VPC id that belongs to somebody else must not leave its account trusted.
 	if lerr := a.list(ctx, o, listed); lerr != nil {
 		return fmt.Errorf("the peering is there, and account %s is not listed: %w", o.account, lerr)
@@ -179,8 +184,13 @@ func (a *app) preview(ctx context.Context, c config.Config, w workplace, o order
 	if err != nil && !errors.Is(err, peering.ErrWaits) {
 		return err
 	}
+	return a.worthwhile(ctx, c, w, res)
+}
+
+// worthwhile is nil unless nothing of the VPC could be reached.
+func (a *app) worthwhile(ctx context.Context, c config.Config, w workplace, res peering.Result) error {
 	if why := a.useless(ctx, c.Policy, w.request, res.Announced); why != "" {
-		return fmt.Errorf("nothing of %s could be reached, so it is not peered: %s", o.vpc, why)
+		return fmt.Errorf("nothing of %s could be reached, so it is not peered: %s", w.request.SpokeVPC, why)
 	}
 	return nil
 }
