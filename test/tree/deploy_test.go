@@ -134,3 +134,57 @@ func TestTheDaemonIsHardlyExposed(t *testing.T) {
 		t.Errorf("a unit without user, bounding set and system call filter has exposure %.1f", score)
 	}
 }
+
+// syscalls expands a group of systemd's (systemd-analyze syscall-filter @name).
+func syscalls(t *testing.T, name string) []string {
+	t.Helper()
+	if !strings.HasPrefix(name, "@") {
+		return []string{name}
+	}
+	out, err := exec.Command("systemd-analyze", "syscall-filter", name).Output()
+	if err != nil {
+		t.Fatalf("systemd-analyze syscall-filter %s: %v", name, err)
+	}
+	var all []string
+	for line := range strings.Lines(string(out)) {
+		if f := strings.Fields(line); len(f) == 1 && f[0] != name && f[0] != "#" {
+			all = append(all, syscalls(t, f[0])...)
+		}
+	}
+	return all
+}
+
+// allowed are the system calls that a unit leaves, by systemd.exec's rule: the first line
+// begins a list of what is allowed, a line with ~ takes away, another one adds again.
+func allowed(t *testing.T, unit string) map[string]bool {
+	t.Helper()
+	out := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^SystemCallFilter=(~?)(.*)$`).FindAllStringSubmatch(unit, -1) {
+		for _, name := range strings.Fields(m[2]) {
+			for _, call := range syscalls(t, name) {
+				out[call] = m[1] == ""
+			}
+		}
+	}
+	return out
+}
+
+// TestTheDaemonMayDoWhatItDoes looks at calls that a filter takes easily: the socket is given
+// to its group, files are replaced, the kernel is spoken to.
+func TestTheDaemonMayDoWhatItDoes(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join(root, "deploy/systemd/hubd.service"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := allowed(t, string(b))
+	for _, call := range []string{"chown", "fchownat", "fchmod", "fchmodat", "renameat", "fsync", "flock", "socket", "bind", "sendmsg", "recvmsg", "setsockopt", "prlimit64"} {
+		if !left[call] {
+			t.Errorf("the unit's SystemCallFilter takes %s from hubd", call)
+		}
+	}
+	for _, call := range []string{"setuid", "mount", "ptrace", "init_module", "reboot"} {
+		if left[call] {
+			t.Errorf("the unit's SystemCallFilter leaves %s to hubd", call)
+		}
+	}
+}
