@@ -98,6 +98,7 @@ func cleanup(ctx context.Context, c config.Config, dryRun, keepRoutes bool, stdo
 	if _, err := s.Survey(ctx, c.Policy); err != nil {
 		errs = append(errs, err)
 	}
+	p.vpcroute.Recheck()
 	whole := map[hub.PlaneName]func(context.Context) error{
 		hub.PlaneMasq: p.masq.Cleanup, hub.PlaneKRoute: p.kroute.Cleanup,
 		hub.PlaneVPNConf: func(ctx context.Context) error { return p.vpnconf.Cleanup(ctx, baseOf(c.Policy).Servers) },

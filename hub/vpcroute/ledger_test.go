@@ -291,6 +291,39 @@ func TestTagsGoWithTheRoutes(t *testing.T) {
 	}
 }
 
+// A cleanup that may not remove tags says so; the next one that may removes them, though
+// no record is left to remind it.
+func TestTagsThatCouldNotBeRemoved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ec2sim.Options{})
+	w.pass()
+	w.survey()
+	w.fault(ec2sim.FaultDeny, "DeleteTags@"+hubAccount)
+	if err := w.plane.Release(t.Context()); err == nil || !strings.Contains(err.Error(), "remove tags") {
+		t.Fatalf("got %v, want it told that the tags are there", err)
+	}
+	w.expect("ledger", w.ledger.lines(), nil)
+	w.fault(ec2sim.FaultDeny, "off")
+	w.start(nil)
+	w.survey()
+	apply := func() {
+		t.Helper()
+		v, err := w.plane.Observe(t.Context())
+		if err == nil {
+			_, err = w.plane.Apply(t.Context(), v, nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := len(w.Log())
+	apply()
+	w.expect("control: without a recheck", w.mutations(n), nil)
+	w.plane.Recheck()
+	apply()
+	w.expect("calls", w.mutations(n), []string{hubAccount + " DeleteTags"})
+}
+
 // Two hubs on one VPC, as during a failover: neither undoes the other's routes, and what
 // nobody wants is removed once.
 func TestTwoHubsOnOneVPC(t *testing.T) {

@@ -187,9 +187,20 @@ func (p *Plane) retags() map[string]*retag {
 	return batches
 }
 
+// Recheck has the next Apply compare the tags of every peering with the ledger, also where
+// no record changes: an earlier cleanup may not have been allowed to remove them.
+func (p *Plane) Recheck() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, x := range p.opts.Topology().Peerings {
+		p.untagged[x.ID] = true
+	}
+}
+
 // Release gives up every route that is ours: the records and the tags go, the routes stay
 // where they are and belong to whoever finds them.
 func (p *Plane) Release(ctx context.Context) error {
+	p.Recheck()
 	if _, err := p.Observe(ctx); err != nil {
 		return err
 	}
