@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -93,9 +94,13 @@ func start(t *testing.T, name string, edit func(*lab.Spec, *lab.Options)) *rig {
 // in is the same lab for a subtest, whose failures are its own.
 func (r *rig) in(t *testing.T) *rig { return &rig{Lab: r.Lab, t: t} }
 
-// logTail shows what hubd said last.
+// logTail shows what hubd said and asked last.
 func logTail(t *testing.T, l *lab.Lab) {
 	t.Helper()
+	asked := l.Requests(0)
+	for _, q := range asked[max(0, len(asked)-15):] {
+		t.Logf("%s %s %s %s: %s", q.Time.Format(time.TimeOnly), q.Principal, q.Action, q.Params, q.Code)
+	}
 	b, err := os.ReadFile(filepath.Join(l.Dir, lab.UnitHubd+".log"))
 	if err != nil {
 		return // it never ran
@@ -362,6 +367,17 @@ func (r *rig) polls() int {
 	return n
 }
 
+// asked counts every request that hubd has made with its own role.
+func (r *rig) asked() int {
+	n := 0
+	for _, q := range r.Requests(0) {
+		if byHubd(q) {
+			n++
+		}
+	}
+	return n
+}
+
 // byHubd tells whether a request was made with the role of the hub's instance.
 func byHubd(q lab.Request) bool {
 	return strings.Contains(q.Principal, ":assumed-role/"+lab.HubRole+"/")
@@ -413,4 +429,13 @@ func same(a, b string) error {
 		return fmt.Errorf("they differ:\n%s", d)
 	}
 	return nil
+}
+
+// hangup tells hubd to read its config anew.
+func (r *rig) hangup() error {
+	p := r.Process(lab.UnitHubd)
+	if p == nil {
+		return errors.New("hubd does not run")
+	}
+	return syscall.Kill(p.PID, syscall.SIGHUP)
 }

@@ -1,0 +1,145 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"peerhub/hub"
+	"peerhub/test/ec2sim"
+	"peerhub/test/lab"
+)
+
+// TestLostRole takes the role in one account away: what is known of that account stays as
+// it was, works on, and is neither mended nor removed; the others converge. With the role
+// back, hubd catches up.
+func TestLostRole(t *testing.T) {
+	t.Parallel()
+	r := start(t, "role", nil)
+	svc1, svc2 := r.Spec.Services[0], r.Spec.Services[1]
+	role := lab.RoleARN(svc1.Account, lab.SpokeRole)
+	r.reaches(everybody, r.Spec.Targets())
+	r.afterPolls(3) // hubd has seen what it wrote: reads of AWS may be late
+	r.Sim.RemoveRole(role)
+	eventually(t, "status says so", func() error { return r.hasProblem(hub.RoleDenied, svc1.Host) })
+	r.reaches(everybody, r.Spec.Targets())
+
+	second, third := netip.MustParsePrefix("10.118.0.0/20"), netip.MustParsePrefix("10.121.0.0/20")
+	hubTable, table := r.Spec.ID("rtb", "hub-public"), r.Spec.ID("rtb", svc1.Host+"-a")
+	r.aws(svc1.Account, "ec2", "delete-route", "--route-table-id", table, "--destination-cidr-block", r.Spec.HubSubnet().String())
+	r.aws(svc2.Account, "ec2", "associate-vpc-cidr-block", "--vpc-id", r.Spec.ID("vpc", svc2.Host), "--cidr-block", third.String())
+	eventually(t, "the other account's new prefix is routed", func() error { return r.wantRoute(hubTable, third) })
+	r.afterPolls(2)
+	if r.hasRoute(table, r.Spec.HubSubnet()) {
+		t.Errorf("somebody wrote into %s without a role", svc1.Host)
+	}
+	if !r.hasRoute(hubTable, svc1.VPC) {
+		t.Errorf("the hub's route to %s is gone", svc1.VPC)
+	}
+	r.reaches(everybody, []string{svc2.Host})
+
+	_, err := r.Sim.AddRole(ec2sim.RoleSpec{Account: svc1.Account, Name: lab.SpokeRole, ExternalID: r.Spec.ExternalID,
+		TrustedBy: []string{lab.RoleARN(r.Spec.HubAccount, lab.HubRole)}})
+	r.must(err)
+	r.aws(svc1.Account, "ec2", "associate-vpc-cidr-block", "--vpc-id", r.Spec.ID("vpc", svc1.Host), "--cidr-block", second.String())
+	r.sync() // hubd asks a source that refuses it more and more rarely; its operator need not wait
+	eventually(t, "hubd mends the route back", func() error { return r.wantRoute(table, r.Spec.HubSubnet()) })
+	eventually(t, "hubd routes the new prefix", func() error { return r.wantRoute(hubTable, second) })
+	r.reaches(everybody, r.Spec.Targets())
+	eventually(t, "status is content", func() error {
+		if r.hasProblem(hub.RoleDenied, "") == nil {
+			return errors.New("it still says ROLE_DENIED")
+		}
+		return nil
+	})
+}
+
+// wantRoute is content when a VPC route table has a route to a prefix.
+func (r *rig) wantRoute(table string, dst netip.Prefix) error {
+	if !r.hasRoute(table, dst) {
+		return fmt.Errorf("%s has %v", table, r.routesOf(table))
+	}
+	return nil
+}
+
+// TestAnswersThatAreNone has EC2 answer with nothing, with a proxy's page, without a
+// request id, with half of the pages, and not at all, for several polls each: nothing is
+// removed and nothing lost. The control is a true deletion, which counts.
+func TestAnswersThatAreNone(t *testing.T) {
+	t.Parallel()
+	r := start(t, "none", func(s *lab.Spec, _ *lab.Options) { s.More = 3 })
+	r.configure(replacing("poll: 2s", "poll: 1s"))
+	r.must(r.RestartUnit(t.Context(), lab.UnitHubd))
+	r.settled()
+	r.reaches(everybody, r.Spec.Targets())
+	stood := r.standing()
+	flow := r.udp(lab.HostLaptop1, "svc1")
+	w := r.watch()
+	for _, fault := range []struct {
+		name, value string
+		retried     bool // by the SDK, for a quarter of a minute a time
+	}{
+		{"empty-200", "on", false}, {"html-200", "on", false}, {"no-request-id", "on", false},
+		{"empty-200", "DescribeRouteTables", false}, {"html-200", "DescribeVpcs", false},
+		{"page2-fail", "on", true}, {"unavailable", "on", true},
+	} {
+		t.Run(fault.name+" "+fault.value, func(t *testing.T) {
+			r := r.in(t)
+			if fault.name == "page2-fail" {
+				r.must(r.SetFault("page-size", "2"))
+			}
+			r.must(r.SetFault(fault.name, fault.value))
+			syncs := 4 // more than removals_after; by itself hubd asks a source that fails more and more rarely
+			if fault.retried {
+				syncs = 0
+				asked := len(r.Requests(0))
+				eventually(t, "hubd has asked and was refused, again and again", func() error {
+					refused := slices.DeleteFunc(r.Requests(asked), func(q lab.Request) bool { return q.Code == "" })
+					if len(refused) < 5 {
+						return fmt.Errorf("%d times", len(refused))
+					}
+					return nil
+				})
+			}
+			for range syncs {
+				asked := len(r.Requests(0))
+				r.hubctl("sync", "--yes")
+				if len(r.Requests(asked)) == 0 {
+					t.Error("hubd has not asked")
+				}
+			}
+			w.silent(r)
+			if err := same(stood, r.standing()); err != nil {
+				t.Error(err)
+			}
+			r.must(r.SetFault(fault.name, "off"))
+			if fault.name == "page2-fail" {
+				r.must(r.SetFault("page-size", "off"))
+			}
+		})
+	}
+	flow.unharmed(r)
+	r.sync()
+	eventually(t, "the sources are fresh again", func() error {
+		if r.hasProblem(hub.SourceStale, "") == nil {
+			return errors.New("one is stale")
+		}
+		return nil
+	})
+	t.Run("control: a deleted peering counts", func(t *testing.T) {
+		r := r.in(t)
+		svc2 := r.Spec.Services[1]
+		r.aws(svc2.Account, "ec2", "delete-vpc-peering-connection", "--vpc-peering-connection-id", r.Spec.ID("pcx", svc2.Host))
+		r.sync()
+		eventually(t, "its routes are gone", func() error {
+			if r.hasRoute(r.Spec.ID("rtb", "hub-public"), svc2.VPC) || r.hasRoute(r.Spec.ID("rtb", svc2.Host+"-a"), r.Spec.HubSubnet()) {
+				return errors.New("they stand")
+			}
+			return none(r.sh(lab.HostHub, "nft list table inet hubd | grep "+svc2.Host+" || true"))
+		})
+		r.refused(lab.HostLaptop1, svc2.Host)
+		r.reaches(everybody, []string{"svc1", "spoke3"})
+	})
+}
