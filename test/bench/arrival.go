@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -83,17 +84,17 @@ func (c *company) flood(ctx context.Context) (Result, error) {
 			missed++
 		}
 	}
-	throttled := 0
+	throttled := map[string]int{}
 	for _, r := range c.requests() {
 		if r.Code == "RequestLimitExceeded" {
-			throttled++
+			throttled[r.Action]++
 		}
 	}
 	r := Result{Name: "peering active -> first packet, 125 at once", Unit: "s",
 		Bar:      "the k-th within poll (1s) + max(0, k-50)/5 s + 1 s, no throttling error",
-		Measured: seconds[len(seconds)-1], Samples: len(seconds), OK: missed == 0 && throttled == 0,
-		Note: fmt.Sprintf("the last of them measured; nearest to its limit: number %d, by %.2f s; %d too late; %d calls throttled; number 1 after %.2f s, number 50 after %.2f s",
-			at, -worst, missed, throttled, seconds[0], seconds[min(49, len(seconds)-1)])}
+		Measured: seconds[len(seconds)-1], Samples: len(seconds), OK: missed == 0 && len(throttled) == 0,
+		Note: fmt.Sprintf("the last of them measured; nearest to its limit: number %d, by %.2f s; %d too late; throttled: %v; number 1 after %.2f s, number 50 after %.2f s",
+			at, -worst, missed, strings.TrimPrefix(fmt.Sprint(throttled), "map"), seconds[0], seconds[min(49, len(seconds)-1)])}
 	return r, nil
 }
 

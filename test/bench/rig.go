@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -159,6 +160,21 @@ func (r *rig) pass(ctx context.Context) (hub.Report, error) {
 func (r *rig) byHand(ctx context.Context) error {
 	_, err := fabric.Exec(ctx, r.hub, "sh", "-ec", `iptables -t nat -A POSTROUTING -s 172.27.240.0/22 -o eth0 -j MASQUERADE
 		iptables -A FORWARD -s 172.27.240.0/22 -o eth0 -j ACCEPT`)
+	return err
+}
+
+// steeredByHand is byHand with our kernel routes, and a third rule that gives packets the
+// mark which these go by.
+func (r *rig) steeredByHand(ctx context.Context) error {
+	if err := errors.Join(r.planes(ctx, 1, hub.OwnershipPlain), r.byHand(ctx)); err != nil {
+		return err
+	}
+	want, _, _ := hub.Decide(r.in.Policy, r.in.Topology, hub.Remembered{})
+	if err := bring(ctx, r.kroute, want, false); err != nil {
+		return err
+	}
+	_, err := fabric.Exec(ctx, r.hub, "iptables", "-t", "mangle", "-A", "PREROUTING", "-i", "tun0", "-j", "MARK",
+		"--set-mark", strconv.Itoa(1<<hub.MarkClassShift))
 	return err
 }
 
