@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"peerhub/hub/daemon"
 )
 
 // notes keeps small words in a file of the state directory: whether an operator paused
@@ -24,15 +26,16 @@ func (n *notes) Note(key string) (string, error) {
 	return all[key], err
 }
 
-// SetNote writes the file anew, whole or not at all, also through a power cut.
+// SetNote writes the file anew, whole or not at all, also through a power cut. It takes the
+// place of one that cannot be understood.
 func (n *notes) SetNote(key, value string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	all, err := n.read()
-	if err != nil {
+	if err != nil && !errors.Is(err, daemon.ErrNotesBroken) {
 		return err
 	}
-	if all[key] == value {
+	if err == nil && all[key] == value {
 		return nil
 	}
 	all[key] = value
@@ -46,8 +49,8 @@ func (n *notes) SetNote(key, value string) error {
 	return nil
 }
 
-// read returns what is noted. A file that cannot be understood counts as empty, for it holds
-// nothing that removing could rest on; one that cannot be read is an error.
+// read returns what is noted. A file that cannot be understood is daemon.ErrNotesBroken: whoever
+// wrote it may have asked hubd to keep still.
 func (n *notes) read() (map[string]string, error) {
 	all := map[string]string{}
 	data, err := os.ReadFile(n.path)
@@ -57,8 +60,8 @@ func (n *notes) read() (map[string]string, error) {
 	if err != nil {
 		return all, fmt.Errorf("read the notes: %w", err)
 	}
-	if json.Unmarshal(data, &all) != nil || all == nil {
-		return map[string]string{}, nil
+	if err := json.Unmarshal(data, &all); err != nil || all == nil {
+		return map[string]string{}, fmt.Errorf("%s: %w", n.path, daemon.ErrNotesBroken)
 	}
 	return all, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"peerhub/hub/config"
 	"peerhub/hub/control"
+	"peerhub/hub/daemon"
 )
 
 func TestNotesOutliveTheProcess(t *testing.T) {
@@ -34,8 +35,14 @@ func TestNotesOutliveTheProcess(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "notes.json"), []byte("{bro"), 0o640); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := notesIn(dir).Note("adopt"); got != "" || err != nil {
+	if got, err := notesIn(dir).Note("adopt"); got != "" || !errors.Is(err, daemon.ErrNotesBroken) {
 		t.Errorf("a broken file gave %q, %v", got, err)
+	}
+	if err := notesIn(dir).SetNote("adopt", ""); err != nil {
+		t.Errorf("a broken file is not replaced: %v", err)
+	}
+	if got, err := notesIn(dir).Note("adopt"); got != "" || err != nil {
+		t.Errorf("after that: %q, %v", got, err)
 	}
 	if err := (&notes{path: filepath.Join(dir, "none", "notes.json")}).SetNote("a", "b"); err == nil {
 		t.Error("a note in a folder that is not there was taken")

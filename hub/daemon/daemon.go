@@ -31,6 +31,8 @@ type Daemon struct {
 	beat    atomic.Int64     // when the pass task last moved, Unix nanoseconds
 	passing atomic.Bool      // it is in a pass
 
+	pausing sync.Mutex // held while a pause is set or ended, so that note and situation agree
+
 	mu sync.Mutex // guards everything below
 	situation
 }
@@ -48,6 +50,7 @@ type situation struct {
 	doubt      string
 	report     *hub.Report // of the last pass
 	changed    *control.Changed
+	names      map[hub.SpokeID]string // of all spokes ever wanted: what is removed late has a name still
 	pause      *control.Pause
 	careful    string  // why a first start only observes; "" when it does not
 	clients    clients // the last list
@@ -58,7 +61,11 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	d := &Daemon{
 		opts: o, started: time.Now(), rec: hub.NewReconciler(o.Planes...), events: newEvents(o.Log),
 		poke: make(chan struct{}, 1), asked: make(chan passRequest), look: make(chan struct{}, 1), wanted: make(chan chan error), count: make(chan struct{}, 1),
-		situation: situation{config: o.Config, remembered: o.Saved.Remembered, prev: o.Saved.Desired, doubt: o.Saved.Doubt},
+		situation: situation{config: o.Config, remembered: o.Saved.Remembered, prev: o.Saved.Desired, doubt: o.Saved.Doubt,
+			names: map[hub.SpokeID]string{}},
+	}
+	if o.Saved.Desired != nil {
+		d.learnNames(*o.Saved.Desired)
 	}
 	d.metrics = newMetrics(d)
 	d.beat.Store(d.started.UnixNano())

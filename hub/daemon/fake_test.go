@@ -161,6 +161,8 @@ type memory struct {
 	passes   int
 	saves    int
 	failNote error
+	broken   bool   // what was noted cannot be understood
+	noting   func() // runs, once, in the middle of a SetNote
 }
 
 func (m *memory) Save(_ context.Context, r hub.Remembered, d hub.Desired) error {
@@ -188,15 +190,26 @@ func (m *memory) AppendPass(_ context.Context, rep hub.Report) error {
 func (m *memory) Note(key string) (string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.broken {
+		return "", ErrNotesBroken
+	}
 	return m.notes[key], nil
 }
 
 func (m *memory) SetNote(key, value string) error {
 	m.mu.Lock()
+	noting := m.noting
+	m.noting = nil
+	m.mu.Unlock()
+	if noting != nil {
+		noting()
+	}
+	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.failNote != nil {
 		return m.failNote
 	}
+	m.broken = false
 	m.notes[key] = value
 	return nil
 }

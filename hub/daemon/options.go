@@ -67,11 +67,15 @@ type Store interface {
 	AppendPass(context.Context, hub.Report) error
 }
 
-// Notes keeps small words durably. One that was never set is "".
+// Notes keeps small words durably. One that was never set is "". Note fails with ErrNotesBroken
+// when what was set cannot be understood any more; SetNote begins anew then.
 type Notes interface {
 	Note(key string) (string, error)
 	SetNote(key, value string) error
 }
+
+// ErrNotesBroken says that something was noted, and nobody can tell what.
+var ErrNotesBroken = errors.New("what was noted here cannot be understood any more")
 
 // Counter is one spoke's traffic.
 type Counter struct{ Packets, Bytes control.Traffic }

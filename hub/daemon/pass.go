@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -15,8 +16,14 @@ const beatEvery = 5 * time.Second
 // passRequest is a pass that somebody waits for.
 type passRequest struct {
 	allowRemovals bool
-	mode          hub.Mode        // "" = the one in force
-	done          chan hub.Report // buffered: who asked may have left
+	mode          hub.Mode    // "" = the one in force
+	done          chan passed // buffered: who asked may have left
+}
+
+// passed is what became of a pass.
+type passed struct {
+	rep hub.Report
+	err error // the pass was made; what follows from it was not
 }
 
 // passes makes all passes: one goroutine, one at a time.
@@ -30,11 +37,24 @@ func (d *Daemon) passes(ctx context.Context) error {
 		if !ok {
 			return nil
 		}
-		rep := d.pass(ctx, req)
+		out := passed{rep: d.pass(ctx, req)}
+		if req.mode != "" && ctx.Err() == nil {
+			out.err = d.afterForced(ctx, req.mode)
+		}
 		if req.done != nil {
-			req.done <- rep
+			req.done <- out
 		}
 	}
+}
+
+// afterForced ends a careful first start, for which the forced pass was the operator's word. Where
+// less than that pass did is in force it makes another: repairs go as far as the last pass went.
+func (d *Daemon) afterForced(ctx context.Context, forced hub.Mode) error {
+	err := d.adopt() // only now: until this pass nothing else was to write
+	if d.mode() != forced {
+		d.pass(ctx, passRequest{})
+	}
+	return err
 }
 
 // waitForTopology gives the first survey a moment when nothing is remembered.
@@ -108,7 +128,7 @@ func (d *Daemon) pass(ctx context.Context, req passRequest) hub.Report {
 	if ctx.Err() != nil {
 		return rep // cut short: what it says is not how things are
 	}
-	rep.Problems = append(rep.Problems, d.ownProblems()...)
+	rep.Problems = append(onePause(rep.Problems, rep.Pending()), d.ownProblems()...)
 	slices.SortFunc(rep.Problems, hub.CompareProblems)
 	d.settle(ctx, rep, mem)
 	return rep
@@ -151,7 +171,8 @@ func (d *Daemon) settle(ctx context.Context, rep hub.Report, mem hub.Remembered)
 	d.mu.Lock()
 	first := d.report == nil
 	d.remembered, d.prev, d.report = mem, &rep.Desired, &rep
-	if what := summary(rep); what != "" {
+	d.learnNames(rep.Desired)
+	if what := summary(rep, d.names); what != "" {
 		d.changed = &control.Changed{At: rep.Started.UTC(), What: what}
 	}
 	d.mu.Unlock()
@@ -164,6 +185,23 @@ func (d *Daemon) settle(ctx context.Context, rep hub.Report, mem hub.Remembered)
 	status := d.status(ctx)
 	d.ready(oneLine(status), first)
 	d.events.trouble("last.json", "the last report cannot be written", d.opts.WriteLast(status))
+}
+
+// onePause makes one problem of those that a pause makes of each plane.
+func onePause(problems []hub.Problem, pending int) []hub.Problem {
+	isPause := func(p hub.Problem) bool { return p.Code == hub.Paused }
+	if !slices.ContainsFunc(problems, isPause) {
+		return problems
+	}
+	return append(slices.DeleteFunc(problems, isPause), hub.Problem{Code: hub.Paused, Subject: "hubd",
+		Detail: fmt.Sprintf("nothing is written: %d changes wait", pending), Mend: hub.Mend(hub.Paused)})
+}
+
+// learnNames remembers what the spokes of a want are called; d.mu is held, or nothing runs yet.
+func (d *Daemon) learnNames(want hub.Desired) {
+	for _, s := range want.Spokes {
+		d.names[s.ID] = s.Name
+	}
 }
 
 // withClients adds the problems of the last list of clients.

@@ -66,6 +66,9 @@ func (d *Daemon) keepWatching(ctx context.Context, p hub.Plane, hit func()) {
 // repair brings one plane back to the last want, and reports whether there was something to do.
 // What it could not do is left to a pass.
 func (d *Daemon) repair(ctx context.Context, name hub.PlaneName) bool {
+	if d.mode() == hub.ModeObserve {
+		return false // also while a sync makes its one pass
+	}
 	limited, cancel := context.WithTimeout(ctx, passTime)
 	defer cancel()
 	rep := d.rec.Repair(limited, name)

@@ -23,11 +23,15 @@ func (d *Daemon) mode() hub.Mode {
 
 // loadCareful finds out whether this is a first start beside a working VPN, or goes on with one.
 func (d *Daemon) loadCareful(ctx context.Context) error {
+	mode := string(d.config.Policy.Mode)
 	note, err := d.opts.Notes.Note(noteAdopt)
+	if errors.Is(err, ErrNotesBroken) { // perhaps hubd was to observe, perhaps it was paused
+		d.careful = err.Error() + ": hubctl plan says what would change, hubctl sync does it"
+		return d.opts.Notes.SetNote(noteAdopt, mode)
+	}
 	if err != nil {
 		return fmt.Errorf("read the state: %w", err)
 	}
-	mode := string(d.config.Policy.Mode)
 	switch {
 	case note == adopted:
 		return nil
@@ -77,6 +81,9 @@ func (d *Daemon) paused() *control.Pause {
 
 func (d *Daemon) loadPause() error {
 	note, err := d.opts.Notes.Note(notePause)
+	if errors.Is(err, ErrNotesBroken) {
+		return nil // loadCareful keeps still because of it
+	}
 	if err != nil {
 		return fmt.Errorf("read the state: %w", err)
 	}
@@ -95,6 +102,13 @@ func (d *Daemon) loadPause() error {
 
 // setPause begins or, with nil, ends a pause, durably.
 func (d *Daemon) setPause(p *control.Pause) error {
+	d.pausing.Lock()
+	defer d.pausing.Unlock()
+	return d.keepPause(p)
+}
+
+// keepPause is setPause for who holds d.pausing.
+func (d *Daemon) keepPause(p *control.Pause) error {
 	note := ""
 	if p != nil {
 		data, err := json.Marshal(p)
@@ -114,11 +128,13 @@ func (d *Daemon) setPause(p *control.Pause) error {
 
 // endPause ends a pause whose time is over.
 func (d *Daemon) endPause() {
+	d.pausing.Lock() // a new pause set meanwhile is not this one
+	defer d.pausing.Unlock()
 	p := d.paused()
 	if p == nil || p.Until == nil || time.Now().Before(*p.Until) {
 		return
 	}
-	err := d.setPause(nil)
+	err := d.keepPause(nil)
 	d.events.trouble("pause", "the end of a pause cannot be remembered", err)
 	if err != nil {
 		d.mu.Lock()

@@ -109,10 +109,7 @@ func spokeOf(r hub.SpokeReport, counters map[uint16]Counter, counted bool, cs cl
 		s.State = hub.PeeringActive // no peering is between the hub and its own VPC
 	}
 	s.VPCRoute = control.Sides{HubRoutes: r.HubSide, SpokeRoutes: r.Spoke,
-		Hub: sideHealth(r, r.HubSide), Spoke: sideHealth(r, r.Spoke)}
-	if r.OneSided {
-		s.VPCRoute.Spoke = nil
-	}
+		Hub: sideHealth(r, r.HubSide), Spoke: health(r.SpokeSide)}
 	if counted {
 		c := counters[r.Number]
 		s.Packets, s.Bytes = &c.Packets, &c.Bytes
@@ -149,7 +146,7 @@ func sideHealth(r hub.SpokeReport, c hub.Count) *hub.Health {
 // works reports whether all of the way is there, as far as we may see. What clients were
 // given is theirs: it shows in ClientsGot.
 func works(s control.Spoke, r hub.SpokeReport) bool {
-	if len(r.Prefixes) == 0 || s.State != hub.PeeringActive {
+	if r.Stale || len(r.Prefixes) == 0 || s.State != hub.PeeringActive {
 		return false
 	}
 	for _, plane := range []hub.PlaneName{hub.PlaneKRoute, hub.PlaneMasq, hub.PlaneVPCRoute} {
@@ -165,17 +162,17 @@ func lacks(c control.Client, prefixes []netip.Prefix) bool {
 }
 
 // summary says what a pass changed, in a few words: "+search -billing", "3 changes"; "" for nothing.
-func summary(r hub.Report) string {
+// names are those of all spokes, also of what is gone.
+func summary(r hub.Report, names map[hub.SpokeID]string) string {
 	if r.Changes() == 0 {
 		return ""
 	}
-	names := spokeNames(r)
 	verbs := map[string]hub.Verb{}
 	for _, p := range r.Planes {
 		for _, c := range p.Applied {
 			name := names[c.Unit.Spoke]
 			if name == "" && c.Unit.Spoke != "" {
-				name = string(c.Unit.Spoke) // gone: its name is, too
+				name = string(c.Unit.Spoke) // gone before this process began
 			}
 			if old, ok := verbs[name]; ok && old != c.Verb {
 				verbs[name] = hub.VerbReplace

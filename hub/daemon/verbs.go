@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"peerhub/hub"
@@ -27,7 +28,7 @@ func (d *Daemon) Plan(ctx context.Context) (control.Plan, error) {
 	if err := ctx.Err(); err != nil {
 		return control.Plan{}, fmt.Errorf("plan: %w", err)
 	}
-	p := control.Plan{Schema: control.Schema, Mode: d.mode(), Changes: changesOf(rep, func(p hub.PlaneReport) []hub.Change { return p.Pending }),
+	p := control.Plan{Schema: control.Schema, Mode: d.mode(), Changes: d.changesOf(rep, func(p hub.PlaneReport) []hub.Change { return p.Pending }),
 		Cuts: []control.Cut{}, Problems: list(rep.Problems), Held: list(rep.Held)}
 	if d.opts.Flows != nil {
 		flows, err := d.opts.Flows(ctx, rep.Desired)
@@ -53,11 +54,7 @@ func (d *Daemon) Sync(ctx context.Context, req control.SyncRequest, by string) (
 	if err != nil {
 		return control.Synced{}, fmt.Errorf("sync: %w", err)
 	}
-	// Only now: until this pass nothing else was to write.
-	if err := d.adopt(); err != nil {
-		return control.Synced{}, err
-	}
-	return syncedOf(rep), nil
+	return d.syncedOf(rep), nil
 }
 
 // askAndPass has a survey of everything made, then a pass, and waits for both. When AWS does not
@@ -158,15 +155,15 @@ func (d *Daemon) Resume(ctx context.Context, by string) (control.Paused, error) 
 
 // passNow has a pass made and waits for it.
 func (d *Daemon) passNow(ctx context.Context, req passRequest) (hub.Report, error) {
-	req.done = make(chan hub.Report, 1)
+	req.done = make(chan passed, 1)
 	select {
 	case d.asked <- req:
 	case <-ctx.Done():
 		return hub.Report{}, fmt.Errorf("wait for a pass: %w", ctx.Err())
 	}
 	select {
-	case rep := <-req.done:
-		return rep, nil
+	case out := <-req.done:
+		return out.rep, out.err
 	case <-ctx.Done():
 		return hub.Report{}, fmt.Errorf("the pass goes on, but takes longer than you wait: %w", ctx.Err())
 	}
@@ -194,16 +191,21 @@ func (d *Daemon) Config(context.Context) (control.Config, error) {
 	return out, nil
 }
 
-func syncedOf(rep hub.Report) control.Synced {
+func (d *Daemon) syncedOf(rep hub.Report) control.Synced {
 	return control.Synced{Schema: control.Schema, Pass: *passOf(rep), Mode: rep.Mode,
-		Changes:  changesOf(rep, func(p hub.PlaneReport) []hub.Change { return p.Applied }),
-		Pending:  changesOf(rep, func(p hub.PlaneReport) []hub.Change { return p.Pending }),
+		Changes:  d.changesOf(rep, func(p hub.PlaneReport) []hub.Change { return p.Applied }),
+		Pending:  d.changesOf(rep, func(p hub.PlaneReport) []hub.Change { return p.Pending }),
 		Problems: list(rep.Problems), Held: list(rep.Held)}
 }
 
 // changesOf lists changes of all planes in the order of additions.
-func changesOf(rep hub.Report, pick func(hub.PlaneReport) []hub.Change) []control.Change {
-	names := spokeNames(rep)
+func (d *Daemon) changesOf(rep hub.Report, pick func(hub.PlaneReport) []hub.Change) []control.Change {
+	d.mu.Lock()
+	names := maps.Clone(d.names)
+	d.mu.Unlock()
+	for _, s := range rep.Spokes { // of a plan
+		names[s.ID] = s.Name
+	}
 	out := []control.Change{}
 	for _, p := range rep.Planes {
 		for _, c := range pick(p) {
