@@ -73,7 +73,7 @@ func dispatch(ctx context.Context, f flags, stdout, stderr io.Writer) (int, erro
 	}
 	switch {
 	case f.closed:
-		return exitDone, failClosed(ctx, c)
+		return exitDone, failClosed(ctx, c, stderr)
 	case f.cleanup:
 		return cleanup(ctx, c, f.dryRun, f.keepRoutes, stdout, stderr)
 	case f.once:

@@ -80,8 +80,13 @@ func printChange(w io.Writer, plane hub.PlaneName, c hub.Change) {
 	fmt.Fprintf(w, "%s %-8s %s  %s\n", sign, plane, c.Object, c.Detail)
 }
 
-// failClosed makes the rules that keep tunnel traffic in, before any tunnel is there.
-func failClosed(ctx context.Context, c config.Config) error {
+// failClosed makes the rules that keep tunnel traffic in, before any tunnel is there. In
+// mode observe it makes none: nothing is written anywhere, and the bastion works as it did.
+func failClosed(ctx context.Context, c config.Config, stderr io.Writer) error {
+	if c.Policy.Mode == hub.ModeObserve {
+		fmt.Fprintln(stderr, "hubd: mode is observe: no rules are made, tunnels are as open as they were")
+		return nil
+	}
 	return kroute.FailClosed(ctx, 0, baseOf(c.Policy).Tunnels, true)
 }
 
