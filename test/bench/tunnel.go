@@ -34,11 +34,14 @@ const (
 )
 
 // throughput compares TCP through a real OpenVPN tunnel and the hub with our planes and
-// with two rules by hand. Two rigs, each with OpenVPN and iperf3 of its own, measured in
-// turn for a second each. Sabotage: 2,000 more rules stand in the way of every packet.
+// with two rules by hand. Two rigs, each with OpenVPN and iperf3 of its own, are measured
+// in turn for a second each. OpenVPN's server is one thread, which also carries what it
+// decrypts through the hub's rules and out: what arrives for each second of its time is
+// what the tunnel can do on a processor of its own, whatever else the machine does.
+// Sabotage: 2,000 more rules stand in the way of every packet.
 func throughput(ctx context.Context, sabotage bool) ([]Result, error) {
 	const limit = 0.98
-	var ours, hand []float64
+	var ours, hand, oursWall, handWall []float64
 	err := withTunnel(ctx, func(a *tunnel) error {
 		return withTunnel(ctx, func(b *tunnel) error {
 			if err := errors.Join(a.planes(ctx, tunnelPrefixes, hub.OwnershipPlain), b.byHand(ctx)); err != nil {
@@ -54,18 +57,18 @@ func throughput(ctx context.Context, sabotage bool) ([]Result, error) {
 			}
 			for i := range tunnelRounds {
 				turns := []struct {
-					t   *tunnel
-					out *[]float64
-				}{{a, &ours}, {b, &hand}}
+					t         *tunnel
+					cpu, wall *[]float64
+				}{{a, &ours, &oursWall}, {b, &hand, &handWall}}
 				if i%2 == 1 {
 					turns[0], turns[1] = turns[1], turns[0]
 				}
 				for _, x := range turns {
-					mbit, err := x.t.iperf(ctx)
+					cpu, wall, err := x.t.iperf(ctx)
 					if err != nil {
 						return err
 					}
-					*x.out = append(*x.out, mbit)
+					*x.cpu, *x.wall = append(*x.cpu, cpu), append(*x.wall, wall)
 				}
 			}
 			return nil
@@ -74,18 +77,21 @@ func throughput(ctx context.Context, sabotage bool) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	ratio := ratios(ours, hand)
+	ratio, wall := ratios(ours, hand), ratios(oursWall, handWall)
 	r := Result{Name: "OpenVPN throughput, ours / two rules by hand", Bar: ">= 0.98", Unit: "Mbit/s", Measured: median(ours), Spread: spread(ratio),
-		Baseline: median(hand), Ratio: median(ratio), Samples: len(ratio)}
+		Baseline: median(hand), Ratio: median(ratio), Samples: len(ratio),
+		Note: fmt.Sprintf("a second of OpenVPN's time; on the clock, beside others: %.0f and %.0f Mbit/s, ratio %.3f ±%.3f",
+			median(oursWall), median(handWall), median(wall), spread(wall))}
 	return []Result{atLeast(r, r.Ratio, limit)}, nil
 }
 
 // tunnel is a rig whose client reaches the hub by OpenVPN.
 type tunnel struct {
 	*rig
-	to    netip.Addr
-	dir   string
-	stops []func()
+	to     netip.Addr
+	dir    string
+	server int // process id of OpenVPN in the hub
+	stops  []func()
 }
 
 func withTunnel(ctx context.Context, f func(*tunnel) error) (err error) {
@@ -106,7 +112,7 @@ func withTunnel(ctx context.Context, f func(*tunnel) error) (err error) {
 	if err := t.connect(ctx); err != nil {
 		return err
 	}
-	if err := t.run(ctx, r.beyond, "Server listening on", "iperf3", "--server", "--forceflush", "--bind", t.to.String()); err != nil {
+	if _, err := t.run(ctx, r.beyond, "Server listening on", "iperf3", "--server", "--forceflush", "--bind", t.to.String()); err != nil {
 		return err
 	}
 	return f(t)
@@ -134,10 +140,11 @@ func (t *tunnel) connect(ctx context.Context) error {
 		}
 	}
 	const up = "Initialization Sequence Completed"
-	if err := t.run(ctx, t.hub, up, "openvpn", "--config", filepath.Join(t.dir, "server.conf")); err != nil {
+	if t.server, err = t.run(ctx, t.hub, up, "openvpn", "--config", filepath.Join(t.dir, "server.conf")); err != nil {
 		return err
 	}
-	return t.run(ctx, t.client, up, "openvpn", "--config", filepath.Join(t.dir, "client.conf"))
+	_, err = t.run(ctx, t.client, up, "openvpn", "--config", filepath.Join(t.dir, "client.conf"))
+	return err
 }
 
 // certificate makes a self-signed one, and returns its fingerprint as OpenVPN writes it.
@@ -166,7 +173,7 @@ func (t *tunnel) certificate(name string) (string, error) {
 }
 
 // run starts a program that says a word when it is ready, and has it ended with the rig.
-func (t *tunnel) run(ctx context.Context, ns, word string, argv ...string) error {
+func (t *tunnel) run(ctx context.Context, ns, word string, argv ...string) (pid int, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	cmd := fabric.Command(ctx, ns, argv...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -177,7 +184,7 @@ func (t *tunnel) run(ctx context.Context, ns, word string, argv ...string) error
 	}
 	if err != nil {
 		cancel()
-		return fmt.Errorf("start %s: %w", argv[0], err)
+		return 0, fmt.Errorf("start %s: %w", argv[0], err)
 	}
 	ready, ended := make(chan struct{}), make(chan struct{})
 	var last string
@@ -199,35 +206,58 @@ func (t *tunnel) run(ctx context.Context, ns, word string, argv ...string) error
 	defer timer.Stop()
 	select {
 	case <-ready:
-		return nil
+		return cmd.Process.Pid, nil
 	case <-ended:
-		return fmt.Errorf("%s ended at once: %s", argv[0], last)
+		return 0, fmt.Errorf("%s ended at once: %s", argv[0], last)
 	case <-timer.C:
-		return fmt.Errorf("%s is not ready after %s", argv[0], startPatience)
+		return 0, fmt.Errorf("%s is not ready after %s", argv[0], startPatience)
 	case <-ctx.Done():
-		return fmt.Errorf("start %s: %w", argv[0], ctx.Err())
+		return 0, fmt.Errorf("start %s: %w", argv[0], ctx.Err())
 	}
 }
 
-// iperf sends over TCP for a second and returns megabits per second as they arrived.
-func (t *tunnel) iperf(ctx context.Context) (float64, error) {
-	cmd := fabric.Command(ctx, t.client, "iperf3", "--client", t.to.String(), "--time", "1", "--json")
-	text, err := cmd.Output()
+// iperf sends over TCP for a second and returns the megabits that arrived: for a second of
+// the time of OpenVPN in the hub, and for a second on the clock.
+func (t *tunnel) iperf(ctx context.Context) (cpu, wall float64, err error) {
+	before, err := ranFor(t.server)
 	if err != nil {
-		return 0, fmt.Errorf("iperf3 to %s: %w: %s", t.to, err, text)
+		return 0, 0, err
+	}
+	text, err := fabric.Command(ctx, t.client, "iperf3", "--client", t.to.String(), "--time", "1", "--json").Output()
+	if err != nil {
+		return 0, 0, fmt.Errorf("iperf3 to %s: %w: %s", t.to, err, text)
+	}
+	after, err := ranFor(t.server)
+	if err != nil {
+		return 0, 0, err
 	}
 	var out struct {
 		End struct {
 			Received struct {
-				Rate float64 `json:"bits_per_second"`
+				Bytes float64 `json:"bytes"`
+				Rate  float64 `json:"bits_per_second"`
 			} `json:"sum_received"`
 		} `json:"end"`
 	}
 	if err := json.Unmarshal(text, &out); err != nil {
-		return 0, fmt.Errorf("read iperf3's answer: %w", err)
+		return 0, 0, fmt.Errorf("read iperf3's answer: %w", err)
 	}
-	if out.End.Received.Rate == 0 {
-		return 0, fmt.Errorf("iperf3 to %s: nothing arrived: %s", t.to, text)
+	got := out.End.Received
+	if got.Bytes == 0 || after <= before {
+		return 0, 0, fmt.Errorf("iperf3 to %s: nothing went through OpenVPN: %s", t.to, text)
 	}
-	return out.End.Received.Rate / 1e6, nil
+	return got.Bytes * 8 / 1e6 / (after - before).Seconds(), got.Rate / 1e6, nil
+}
+
+// ranFor is how long a process of one thread has been on a processor.
+func ranFor(pid int) (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", pid))
+	if err != nil {
+		return 0, fmt.Errorf("read the time of process %d: %w", pid, err)
+	}
+	var ns int64
+	if _, err := fmt.Sscan(string(text), &ns); err != nil {
+		return 0, fmt.Errorf("read the time of process %d: %w", pid, err)
+	}
+	return time.Duration(ns), nil
 }
