@@ -127,12 +127,13 @@ func (r *rig) byHand() string {
 	return sb.String()
 }
 
-// TestAdoptionEndsWhatPlanNames is the control: a sync at once ends the flows that plan
-// named, and new ones are well.
+// TestAdoptionEndsWhatPlanNames is the control: a sync at once, by the config this time,
+// ends the flows that plan named, and new ones are well.
 func TestAdoptionEndsWhatPlanNames(t *testing.T) {
 	t.Parallel()
 	r := adopted(t, "e")
 	f := r.udp(lab.HostLaptop1, "svc1")
+	r.configure(replacing("mode: sync", "mode: observe"))
 	r.must(r.StartUnit(t.Context(), lab.UnitHubd))
 	eventually(t, "hubd knows what to do", func() error {
 		if a := r.hubctl("plan"); a.code != 2 {
@@ -140,7 +141,9 @@ func TestAdoptionEndsWhatPlanNames(t *testing.T) {
 		}
 		return nil
 	})
-	r.sync()
+	f.more(r, 100)
+	r.configure(replacing("mode: observe", "mode: sync"))
+	r.must(r.hangup())
 	f.stalls(r)
 	if r.dropped(lab.HostHub, fabric.ReasonSourceCheck) > 0 {
 		t.Error("packets left untranslated")
