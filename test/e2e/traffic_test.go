@@ -32,6 +32,7 @@ type flow struct {
 	sent  int
 	seen  map[int]bool // numbers that came back
 	ended error        // why it ended by itself
+	woes  []string     // what the own kernel said of single datagrams
 }
 
 // dial opens a socket in a host to the echo service of another.
@@ -43,6 +44,9 @@ func (r *rig) dial(network, from, to string) *flow {
 		return err
 	})
 	r.must(err)
+	if c, ok := f.conn.(*net.UDPConn); ok {
+		r.must(fabric.Patient(c))
+	}
 	r.t.Cleanup(func() { f.close() })
 	return f
 }
@@ -69,9 +73,11 @@ func (r *rig) udp(from, to string) *flow {
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			if err == nil { // an ICMP error is not the end of UDP
-				f.note(string(buf[:n]))
+			if err != nil { // an ICMP error is not the end of UDP
+				f.woe(err)
+				continue
 			}
+			f.note(string(buf[:n]))
 		}
 	})
 	f.warm(r)
@@ -119,10 +125,17 @@ func (f *flow) send(format string) error {
 	f.sent++
 	f.mu.Unlock()
 	_, err := fmt.Fprintf(f.conn, format, n)
-	if f.isTCP() {
-		return err
+	if err != nil && !f.isTCP() {
+		f.woe(fmt.Errorf("number %d: %w", n, err))
+		return nil
 	}
-	return nil
+	return err
+}
+
+func (f *flow) woe(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.woes = append(f.woes, err.Error())
 }
 
 func (f *flow) isTCP() bool { return strings.HasPrefix(f.name, "tcp") }
@@ -211,8 +224,10 @@ func (f *flow) unharmed(r *rig) {
 	}
 	f.close()
 	if len(lost) > 0 {
-		r.t.Errorf("%s: %d of %d lost: numbers %s; drops: %v; guard: %v\n%s", f.name, len(lost), sent, spans(lost), r.drops(), r.guard(),
-			r.sh(lab.HostHub, "grep ^Ip: /proc/net/snmp; ip -s link; conntrack -S"))
+		r.t.Errorf("%s: %d of %d lost: numbers %s; woes: %q; drops: %v; guard: %v", f.name, len(lost), sent, spans(lost), f.woes, r.drops(), r.guard())
+		for _, h := range []string{lab.HostLaptop1, lab.HostOfficeGW, lab.HostHub, "svc1"} {
+			r.t.Logf("%s:\n%s", h, r.sh(h, "grep -E '^(Ip|Icmp|Udp):' /proc/net/snmp; ip -s link"))
+		}
 	}
 	r.t.Logf("%s: %d sent, %d lost", f.name, sent, len(lost))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -111,4 +112,26 @@ func onThread(target *os.File, ns string, fn func() error) error {
 	}
 	runtime.UnlockOSThread()
 	return err
+}
+
+// patience is the receive buffer of a socket that must not lose datagrams while its
+// process waits for a processor: two seconds at thousands a second.
+const patience = 8 << 20
+
+// Patient gives a UDP socket a receive buffer that a busy machine does not fill.
+func Patient(c *net.UDPConn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("reach the socket %s: %w", c.LocalAddr(), err)
+	}
+	var set error
+	if err := raw.Control(func(fd uintptr) {
+		set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, patience)
+	}); err != nil {
+		return fmt.Errorf("reach the socket %s: %w", c.LocalAddr(), err)
+	}
+	if set != nil {
+		return fmt.Errorf("widen the receive buffer of %s: %w", c.LocalAddr(), set)
+	}
+	return nil
 }

@@ -120,8 +120,10 @@ func (s *services) tcp(ns, addr string, serve func(net.Conn)) error {
 func (s *services) udp(ns, addr, vpc string) error {
 	var pc net.PacketConn
 	err := fabric.InNS(ns, func() (err error) {
-		pc, err = net.ListenPacket("udp4", addr)
-		return err
+		if pc, err = net.ListenPacket("udp4", addr); err != nil {
+			return err
+		}
+		return fabric.Patient(pc.(*net.UDPConn))
 	})
 	if err != nil {
 		return fmt.Errorf("listen on udp %s in %s: %w", addr, ns, err)
