@@ -367,17 +367,6 @@ func (r *rig) polls() int {
 	return n
 }
 
-// asked counts every request that hubd has made with its own role.
-func (r *rig) asked() int {
-	n := 0
-	for _, q := range r.Requests(0) {
-		if byHubd(q) {
-			n++
-		}
-	}
-	return n
-}
-
 // byHubd tells whether a request was made with the role of the hub's instance.
 func byHubd(q lab.Request) bool {
 	return strings.Contains(q.Principal, ":assumed-role/"+lab.HubRole+"/")

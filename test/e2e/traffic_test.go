@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -332,11 +331,6 @@ func (p *pinger) unharmed() {
 		p.r.t.Errorf("ping: of %d echoes these were lost: %s", last, spans(lost))
 	}
 	p.r.t.Logf("ping: %d echoes, %d lost", last, len(lost))
-}
-
-// others are all but some.
-func others(all []string, some ...string) []string {
-	return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return slices.Contains(some, s) })
 }
 
 // stalls waits until nothing comes back of 200 packets sent one after the other.
