@@ -26,17 +26,17 @@ const (
 // after hubd has listed the peerings, so that each waits for a whole interval; 125 at once
 // have AWS's token buckets on. Sabotage: hubd polls four times more slowly.
 func arrival(ctx context.Context, sabotage bool) ([]Result, error) {
-	o := companyOptions{throttle: true, poll: goodPoll}
+	o, turns := companyOptions{throttle: true, poll: goodPoll}, rounds
 	if sabotage {
-		o.poll = sabotagePoll
+		o.poll, turns = sabotagePoll, 3 // it takes long, and three times show it
 	}
 	var results []Result
-	o.spokes = rounds + 10*rounds
+	o.spokes = turns + 10*turns
 	err := withCompany(ctx, o, func(c *company) error {
 		rest := c.spokes
 		for _, atOnce := range []int{1, 10} {
 			var all, last []float64
-			for range rounds {
+			for range turns {
 				took, err := c.arrivals(ctx, rest[:atOnce], 5*time.Millisecond)
 				if err != nil {
 					return err

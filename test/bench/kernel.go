@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"peerhub/hub"
@@ -75,6 +77,13 @@ func bring(ctx context.Context, p hub.Plane, want hub.Desired, oneByOne bool) er
 	}
 	changes := view.Plan(want)
 	if oneByOne {
+		tables := func(c hub.Change) int { // they hold the rest
+			if strings.HasPrefix(c.Object, "table ") {
+				return 0
+			}
+			return 1
+		}
+		slices.SortStableFunc(changes, func(a, b hub.Change) int { return tables(a) - tables(b) })
 		for _, c := range changes {
 			if view, err = p.Apply(ctx, view, []hub.Change{c}); err != nil {
 				return err

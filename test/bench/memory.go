@@ -54,7 +54,11 @@ func memory(ctx context.Context, sabotage bool) ([]Result, error) {
 		if err := c.hasClients(ctx, memoryClients); err != nil {
 			return err
 		}
-		mb, err = c.watchMemory(ctx)
+		long := memoryTime
+		if sabotage {
+			long /= 5 // it grows by megabytes a second
+		}
+		mb, err = c.watchMemory(ctx, long)
 		return err
 	})
 	if err != nil {
@@ -139,7 +143,7 @@ func (c *company) metrics(ctx context.Context) (string, error) {
 
 // watchMemory takes the resident megabytes of hubd once a second; its metrics are read
 // meanwhile, as a monitor would.
-func (c *company) watchMemory(ctx context.Context) ([]float64, error) {
+func (c *company) watchMemory(ctx context.Context, long time.Duration) ([]float64, error) {
 	p := c.Process(lab.UnitHubd)
 	if p == nil {
 		return nil, fmt.Errorf("hubd does not run; see %s", c.HubdDir())
@@ -147,7 +151,7 @@ func (c *company) watchMemory(ctx context.Context) ([]float64, error) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	var mb []float64
-	for i := 0; i < int(memoryTime/time.Second); i++ {
+	for i := range int(long / time.Second) {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID))
 		if err != nil {
 			return nil, fmt.Errorf("read hubd's memory: %w", err)

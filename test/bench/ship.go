@@ -22,7 +22,7 @@ func binarySize(ctx context.Context, sabotage bool) ([]Result, error) {
 	bin := filepath.Join(dir, "hubd")
 	args := []string{"build", "-trimpath", "-ldflags=-s -w", "-o", bin, "./cmd/hubd"}
 	if sabotage {
-		args = []string{"build", "-gcflags=all=-N -l", "-o", bin, "./cmd/hubd"}
+		args = []string{"build", "-o", bin, "./cmd/hubd"}
 	}
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
