@@ -32,11 +32,14 @@ func (c *capture) lines() []string {
 
 // capture starts tcpdump on the hub's interface toward its VPC, without what OpenVPN
 // sends and receives there; it listens when this returns.
-func (r *rig) capture() *capture {
+func (r *rig) capture() *capture { return r.captureOf("not udp port 1194") }
+
+// captureOf is capture with a filter of its own.
+func (r *rig) captureOf(filter string) *capture {
 	r.t.Helper()
 	c := &capture{}
 	ctx, cancel := context.WithCancel(r.t.Context())
-	cmd := fabric.Command(ctx, r.ns(lab.HostHub), "tcpdump", "-n", "-l", "--immediate-mode", "-i", r.Spec.HubInterface, "not udp port 1194")
+	cmd := fabric.Command(ctx, r.ns(lab.HostHub), "tcpdump", "-n", "-l", "--immediate-mode", "-i", r.Spec.HubInterface, filter)
 	cmd.Stdout, cmd.Stderr = c, c
 	r.must(cmd.Start())
 	c.stop = func() { cancel(); _ = cmd.Wait() } // it was killed: no news

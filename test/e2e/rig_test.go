@@ -40,7 +40,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	build := exec.Command("go", "build", "-trimpath", "-o", dir+"/", "peerhub/cmd/hubd", "peerhub/cmd/hubctl", "peerhub/cmd/hublab")
+	build := exec.Command("go", "build", "-trimpath", "-o", dir+"/", "peerhub/cmd/hubd", "peerhub/cmd/hubctl", "peerhub/cmd/hublab", "peerhub/test/probe")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build the programs under test: %v\n%s", err, out)

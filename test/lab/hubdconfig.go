@@ -35,7 +35,11 @@ func (l *Lab) writeHubdConfig() error {
 		return fmt.Errorf("make hubd's directory: %w", err)
 	}
 	path := filepath.Join(l.HubdDir(), "hubd.yaml")
-	if err := os.WriteFile(path, []byte(l.hubdYAML()), 0o640); err != nil {
+	text := l.hubdYAML()
+	if l.opt.HubdEdit != nil {
+		text = l.opt.HubdEdit(text)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o640); err != nil {
 		return fmt.Errorf("write hubd's config: %w", err)
 	}
 	return nil

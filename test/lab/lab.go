@@ -22,13 +22,15 @@ import (
 
 // Options of a lab; the zero value works.
 type Options struct {
-	Dir         string         // run directory; "": RunDir(Spec.Prefix)
-	WithoutHubd bool           // the hub has OpenVPN and nothing of ours
-	Hubd        string         // path of hubd; "": hubd beside the running program
-	HubdConfig  string         // a config for hubd instead of the lab's own
-	OpenVPN     string         // path of openvpn; "": the one on PATH
-	Sim         ec2sim.Options // delays, quotas, throttling
-	Talk        io.Writer      // what goes on, a line at a time; nil: nothing
+	Dir         string              // run directory; "": RunDir(Spec.Prefix)
+	WithoutHubd bool                // the hub has OpenVPN and nothing of ours
+	Hubd        string              // path of hubd; "": hubd beside the running program
+	HubdConfig  string              // a config for hubd instead of the lab's own
+	HubdEdit    func(string) string // what to change in the lab's own config; nil: nothing
+	HubdEnv     []string            // variables for hubd, beside this program's own
+	OpenVPN     string              // path of openvpn; "": the one on PATH
+	Sim         ec2sim.Options      // delays, quotas, throttling
+	Talk        io.Writer           // what goes on, a line at a time; nil: nothing
 }
 
 // Lab is a company that is up. Its methods may be called at once from anywhere.

@@ -18,6 +18,7 @@ import (
 type unit struct {
 	name, host string
 	args       []string
+	env        []string // beside this program's own
 	ready      func(p *Process) bool
 }
 
@@ -106,7 +107,7 @@ func (l *Lab) defineUnits() {
 		vpn(UnitLaptop1, HostLaptop1, HostLaptop1),
 		vpn(UnitLaptop2, HostLaptop2, HostLaptop2),
 		vpn(UnitOffice, HostOfficeGW, l.Spec.OfficeClient),
-		{name: UnitHubd, host: HostHub, args: []string{l.opt.Hubd, "--config", l.hubdConfig()},
+		{name: UnitHubd, host: HostHub, args: []string{l.opt.Hubd, "--config", l.hubdConfig()}, env: l.opt.HubdEnv,
 			ready: func(*Process) bool { return answers(l.HubdSocket()) }},
 	}
 }
@@ -180,7 +181,7 @@ func (l *Lab) launch(name string) error {
 	if p := l.Process(name); p != nil {
 		return fmt.Errorf("%s runs already, as process %d", name, p.PID)
 	}
-	_, err = l.start(u.name, u.host, nil, u.args...)
+	_, err = l.start(u.name, u.host, u.env, u.args...)
 	return err
 }
 

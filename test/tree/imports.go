@@ -9,6 +9,7 @@ import (
 const (
 	anything = "*"
 	sdk      = "github.com/aws/"
+	points   = "peerhub/hub/failpoint"
 )
 
 // rule says what a package may import beside the standard library: import paths or
@@ -22,18 +23,19 @@ type rule struct {
 var ioPackages = []string{"net", "os", "net/http", "database/sql", "os/exec", "syscall", "io/ioutil", "log", "log/slog", "testing"}
 
 var rules = map[string]rule{
-	"hub":          {never: ioPackages},
-	"hub/awsapi":   {may: []string{"peerhub/hub", sdk, "golang.org/x/time/rate"}},
-	"hub/config":   {may: []string{"peerhub/hub", "github.com/goccy/go-yaml/"}},
-	"hub/state":    {may: []string{"peerhub/hub", "modernc.org/sqlite"}},
-	"hub/control":  {may: []string{"peerhub/hub", "golang.org/x/sys/unix"}},
-	"hub/daemon":   {may: []string{"peerhub/hub", "peerhub/hub/config", "peerhub/hub/control", "github.com/rs/zerolog", "github.com/mdlayher/sdnotify", "golang.org/x/sync/errgroup"}},
-	"hub/kroute":   {may: []string{"peerhub/hub", "github.com/vishvananda/", "golang.org/x/sys/unix"}},
-	"hub/vpcroute": {may: []string{"peerhub/hub", "peerhub/hub/awsapi", sdk}},
-	"hub/peering":  {may: []string{"peerhub/hub", "peerhub/hub/awsapi", sdk}},
-	"discovery":    {may: []string{"peerhub/hub", "peerhub/hub/awsapi", sdk, "golang.org/x/sync/errgroup"}},
-	"masq":         {may: []string{"peerhub/hub", "github.com/google/nftables/", "github.com/mdlayher/netlink", "golang.org/x/sys/unix"}},
-	"vpnconf":      {may: []string{"peerhub/hub", "golang.org/x/sys/unix"}},
+	"hub":           {never: ioPackages},
+	"hub/failpoint": {},
+	"hub/awsapi":    {may: []string{"peerhub/hub", points, sdk, "golang.org/x/time/rate"}},
+	"hub/config":    {may: []string{"peerhub/hub", "github.com/goccy/go-yaml/"}},
+	"hub/state":     {may: []string{"peerhub/hub", points, "modernc.org/sqlite"}},
+	"hub/control":   {may: []string{"peerhub/hub", points, "golang.org/x/sys/unix"}},
+	"hub/daemon":    {may: []string{"peerhub/hub", points, "peerhub/hub/config", "peerhub/hub/control", "github.com/rs/zerolog", "github.com/mdlayher/sdnotify", "golang.org/x/sync/errgroup"}},
+	"hub/kroute":    {may: []string{"peerhub/hub", points, "github.com/vishvananda/", "golang.org/x/sys/unix"}},
+	"hub/vpcroute":  {may: []string{"peerhub/hub", points, "peerhub/hub/awsapi", sdk}},
+	"hub/peering":   {may: []string{"peerhub/hub", points, "peerhub/hub/awsapi", sdk}},
+	"discovery":     {may: []string{"peerhub/hub", points, "peerhub/hub/awsapi", sdk, "golang.org/x/sync/errgroup"}},
+	"masq":          {may: []string{"peerhub/hub", points, "github.com/google/nftables/", "github.com/mdlayher/netlink", "golang.org/x/sys/unix"}},
+	"vpnconf":       {may: []string{"peerhub/hub", points, "golang.org/x/sys/unix"}},
 	"cmd/hubd": {may: []string{"peerhub/hub", "peerhub/hub/", "peerhub/discovery", "peerhub/masq", "peerhub/vpnconf", "github.com/rs/zerolog",
 		"github.com/mdlayher/sdnotify", "github.com/vishvananda/netlink", "golang.org/x/sys/unix", "golang.org/x/term"}},
 	"cmd/hubctl": {may: []string{"peerhub/hub", "peerhub/hub/", "peerhub/masq", "peerhub/vpnconf", "github.com/spf13/cobra", "golang.org/x/sys/unix", "golang.org/x/term"}},

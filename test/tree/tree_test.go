@@ -126,7 +126,7 @@ func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
 		if len(p.GoFiles) > 0 && p.Doc == "" {
 			t.Errorf("%s has no package comment", p.ImportPath)
 		}
-		if len(p.IgnoredGoFiles) > 0 {
+		if len(p.IgnoredGoFiles) > 0 && p.Path() != "hub/failpoint" { // the fault suite builds and runs it
 			t.Errorf("%s has files that no build includes: %v", p.ImportPath, p.IgnoredGoFiles)
 		}
 	}

@@ -1,0 +1,16 @@
+// Package failpoint lets the fault suite stop a program at a named point, and switch one
+// of its defences off to see what it is good for.
+//
+// In a program that users get both functions are empty and the compiler removes their
+// calls. Only a program built with the tag failpoints reads the two variables:
+//
+//	HUBD_FAILPOINT=POINT[:N][:kill|hang]   at the N-th arrival at POINT end as by SIGKILL, or hang
+//	HUBD_OFF=DEFENCE,...                   go without these defences
+package failpoint
+
+// Points lists the names that Hit is called with, in the order of a pass. A test of the
+// tree holds it against the calls.
+var Points = []string{}
+
+// Defences lists the names that Off is called with.
+var Defences = []string{"whole-pages", "guard"}

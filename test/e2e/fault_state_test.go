@@ -1,0 +1,4 @@
+package e2e
+
+// faultsOfState are what happens to files, and at which instruction hubd dies.
+var faultsOfState = []fault{}
