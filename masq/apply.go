@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"peerhub/hub"
+	"peerhub/hub/failpoint"
 
 	"golang.org/x/sys/unix"
 )
@@ -248,11 +249,16 @@ func (p *Plane) commit(j *job) (sent bool, err error) {
 			}
 			reqs = append(reqs, w.reqs...)
 		}
+		failpoint.Hit("masq.batch")
 		refused, err := p.sock.batch(reqs)
 		if err != nil {
 			return false, owned(err)
 		}
 		if len(refused) == 0 {
+			failpoint.Hit("masq.committed")
+			if j.table != nil || j.keep != nil {
+				failpoint.Hit("masq.claimed")
+			}
 			return true, nil
 		}
 		bad := make(map[int]bool, len(refused))

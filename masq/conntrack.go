@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"peerhub/hub"
+	"peerhub/hub/failpoint"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -192,6 +193,7 @@ func (p *Plane) dropFlows(before, after *state, j *job, changes []hub.Change) []
 		p.flows = nil
 		return nil
 	}
+	failpoint.Hit("masq.flows")
 	var errs []error
 	var left []uint32 // what could not be deleted is found in the next plan
 	for m := range whole {

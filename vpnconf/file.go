@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"peerhub/hub/failpoint"
 )
 
 const (
@@ -205,6 +207,7 @@ func writeFile(path string, text []byte) error {
 	if err := writeTemp(temp, dir, text); err != nil {
 		return errors.Join(err, removeIfThere(temp))
 	}
+	failpoint.Hit("vpnconf.temp")
 	if exists {
 		err = os.Rename(temp, path)
 	} else if err = os.Link(temp, path); err == nil { // refuses when somebody was faster
@@ -213,6 +216,7 @@ func writeFile(path string, text []byte) error {
 	if err != nil {
 		return errors.Join(err, removeIfThere(temp))
 	}
+	failpoint.Hit("vpnconf.renamed")
 	return syncDir(dir)
 }
 

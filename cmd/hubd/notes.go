@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"peerhub/hub/daemon"
+	"peerhub/hub/failpoint"
 )
 
 // notes keeps small words in a file of the state directory: whether an operator paused
@@ -77,9 +78,11 @@ func replaceFile(path string, data []byte) error {
 	if err = errors.Join(err, f.Chmod(0o640), f.Sync(), f.Close()); err != nil {
 		return err
 	}
+	failpoint.Hit("notes.temp")
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
+	failpoint.Hit("notes.renamed")
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"peerhub/hub/config"
 	"peerhub/hub/control"
 	"peerhub/hub/daemon"
+	"peerhub/hub/failpoint"
 	"peerhub/hub/kroute"
 	"peerhub/hub/state"
 	"peerhub/hub/vpcroute"
@@ -109,6 +110,7 @@ func cleanup(ctx context.Context, c config.Config, dryRun, keepRoutes bool, stdo
 		hub.PlaneVPNConf: func(ctx context.Context) error { return p.vpnconf.Cleanup(ctx, baseOf(c.Policy).Servers) },
 	}
 	for _, plane := range slices.Backward(p.planes()) {
+		failpoint.Hit("cleanup.plane")
 		if keepRoutes && plane.Name() == hub.PlaneVPCRoute {
 			if err := p.giveUpRoutes(ctx, dryRun, stdout); err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", plane.Name(), err))
@@ -135,6 +137,7 @@ func cleanup(ctx context.Context, c config.Config, dryRun, keepRoutes bool, stdo
 		complain(stderr, err)
 		code = exitFailed
 	}
+	failpoint.Hit("cleanup.cleared")
 	if code == exitDone { // the next start is a first one again
 		if err := p.state.SaveDesired(ctx, hub.Desired{}); err != nil {
 			return exitFailed, err

@@ -16,6 +16,7 @@ import (
 	"peerhub/hub/config"
 	"peerhub/hub/control"
 	"peerhub/hub/daemon"
+	"peerhub/hub/failpoint"
 	"peerhub/hub/kroute"
 	"peerhub/hub/peering"
 	"peerhub/hub/state"
@@ -62,6 +63,7 @@ func open(ctx context.Context, c config.Config, limits awsapi.Limits, dryRun boo
 		}
 		return p, err
 	}
+	failpoint.Hit("start.opened")
 	if err := p.load(ctx); err != nil {
 		return p, err
 	}
@@ -236,6 +238,7 @@ func (s *surveyor) recover(ctx context.Context, t hub.Topology) error {
 		if err := s.parts.state.Intend(ctx, e); err != nil {
 			return fmt.Errorf("rebuild the ledger: %w", err)
 		}
+		failpoint.Hit("start.recover")
 		if err := s.parts.state.Confirm(ctx, e.LedgerKey); err != nil {
 			return fmt.Errorf("rebuild the ledger: %w", err)
 		}

@@ -122,6 +122,7 @@ func (d *Daemon) pass(ctx context.Context, req passRequest) hub.Report {
 	d.passing.Store(true)
 	d.beat.Store(in.At.UnixNano())
 	limited, cancel := context.WithTimeout(ctx, passTime)
+	failpoint.Hit("pass.begin")
 	rep, mem := d.rec.Pass(limited, in)
 	cancel()
 	rep.Took = time.Since(in.At)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"peerhub/hub"
+	"peerhub/hub/failpoint"
 )
 
 // Repairs of one plane. The first is made at once; when somebody goes on undoing them the
@@ -71,6 +72,7 @@ func (d *Daemon) repair(ctx context.Context, name hub.PlaneName) bool {
 	}
 	limited, cancel := context.WithTimeout(ctx, passTime)
 	defer cancel()
+	failpoint.Hit("repair.begin")
 	rep := d.rec.Repair(limited, name)
 	if ctx.Err() != nil {
 		return false

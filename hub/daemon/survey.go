@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"peerhub/hub"
+	"peerhub/hub/failpoint"
 )
 
 // surveys asks for the topology on its own timer, and when asked to.
@@ -89,6 +90,7 @@ func (d *Daemon) survey(ctx context.Context) (again bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	failpoint.Hit("survey.read")
 	d.events.trouble("topology", "the topology cannot be saved", d.opts.Store.SaveTopology(ctx, topology))
 	return d.accept(limited, policy, topology), nil
 }

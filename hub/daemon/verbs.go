@@ -9,6 +9,7 @@ import (
 
 	"peerhub/hub"
 	"peerhub/hub/control"
+	"peerhub/hub/failpoint"
 )
 
 // maxPause bounds a pause that has an end.
@@ -50,6 +51,7 @@ func (d *Daemon) Sync(ctx context.Context, req control.SyncRequest, by string) (
 		return control.Synced{}, fmt.Errorf("paused by %s since %s: hubctl resume comes first", p.By, p.Since.Format(time.RFC3339))
 	}
 	d.opts.Log.Info().Str(keyBy, by).Msg("sync asked for")
+	failpoint.Hit("control.sync")
 	rep, err := d.askAndPass(ctx, passRequest{allowRemovals: req.AllowRemovals, mode: hub.ModeSync})
 	if err != nil {
 		return control.Synced{}, fmt.Errorf("sync: %w", err)
@@ -90,6 +92,7 @@ func (d *Daemon) Reload(ctx context.Context, by string) (control.Done, error) {
 	if err := d.Reread(); err != nil {
 		return control.Done{}, err
 	}
+	failpoint.Hit("control.reloaded")
 	_, err := d.askAndPass(ctx, passRequest{})
 	return control.Done{Schema: control.Schema}, err
 }
@@ -137,6 +140,7 @@ func (d *Daemon) Pause(ctx context.Context, req control.PauseRequest, by string)
 		return control.Paused{}, err
 	}
 	line.Msg("paused")
+	failpoint.Hit("control.paused")
 	_, err := d.passNow(ctx, passRequest{})
 	return control.Paused{Schema: control.Schema, Pause: p}, err
 }
@@ -149,6 +153,7 @@ func (d *Daemon) Resume(ctx context.Context, by string) (control.Paused, error) 
 	if err := d.setPause(nil); err != nil {
 		return control.Paused{}, err
 	}
+	failpoint.Hit("control.resumed")
 	_, err := d.passNow(ctx, passRequest{})
 	return control.Paused{Schema: control.Schema}, err
 }

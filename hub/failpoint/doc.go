@@ -10,7 +10,14 @@ package failpoint
 
 // Points lists the names that Hit is called with, in the order of a pass. A test of the
 // tree holds it against the calls.
-var Points = []string{}
+var Points = []string{
+	"start.opened", "start.recover", "survey.read", "topology.saved", "accept.ask", "accept.done", "pass.begin", "state.half", "state.saved",
+	"kroute.batch", "kroute.sent", "masq.batch", "masq.committed", "masq.claimed", "masq.flows",
+	"ledger.intend", "ledger.intended", "route.created", "ledger.confirm", "ledger.confirmed", "route.deleted", "ledger.forgotten",
+	"tags.create", "tags.created", "tags.deleted", "vpnconf.temp", "vpnconf.renamed", "history.added", "last.temp", "last.renamed",
+	"notes.temp", "notes.renamed", "repair.begin", "control.sync", "control.paused", "control.resumed", "control.reloaded",
+	"cleanup.plane", "cleanup.cleared",
+}
 
 // Defences lists the names that Off is called with.
-var Defences = []string{"whole-pages", "guard"}
+var Defences = []string{"whole-pages", "guard", "ledger-intent"}

@@ -14,6 +14,8 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"peerhub/hub/failpoint"
 )
 
 const (
@@ -117,7 +119,9 @@ func (c *conn) send(ctx context.Context, msgs []message) []error {
 		}
 		err := ctx.Err()
 		if err == nil {
+			failpoint.Hit("kroute.batch")
 			err = c.batch(msgs[start:end], errs[start:end])
+			failpoint.Hit("kroute.sent")
 		}
 		if err != nil {
 			for i := start; i < end; i++ {

@@ -12,6 +12,7 @@ import (
 
 	"peerhub/hub"
 	"peerhub/hub/awsapi"
+	"peerhub/hub/failpoint"
 )
 
 // How long a request is left alone after it was accepted (until the survey shows it) or
@@ -58,7 +59,9 @@ func (a *Acceptor) AcceptListed(ctx context.Context, p hub.Policy, t hub.Topolog
 	var done []hub.PeeringID
 	var errs []error
 	for _, x := range pending {
+		failpoint.Hit("accept.ask")
 		_, err := api.AcceptVpcPeeringConnection(ctx, &ec2.AcceptVpcPeeringConnectionInput{VpcPeeringConnectionId: aws.String(string(x.ID))})
+		failpoint.Hit("accept.done")
 		switch {
 		case err == nil:
 			done = append(done, x.ID)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"peerhub/hub"
+	"peerhub/hub/failpoint"
 )
 
 const (
@@ -115,6 +116,7 @@ func (s *State) AppendPass(ctx context.Context, rep hub.Report) error {
 	if _, err := s.history.db.ExecContext(ctx, "INSERT INTO pass (body) VALUES (?)", body); err != nil {
 		return fmt.Errorf("writing the history: %w", err)
 	}
+	failpoint.Hit("history.added")
 	if _, err := s.history.db.ExecContext(ctx, "DELETE FROM pass WHERE seq <= (SELECT max(seq) FROM pass) - ?", historyRows); err != nil {
 		return fmt.Errorf("shortening the history: %w", err)
 	}

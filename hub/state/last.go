@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"peerhub/hub/failpoint"
 )
 
 // lastTemp is the pattern of last.json's temporary files.
@@ -37,9 +39,11 @@ func writeWhole(path string, v any) (err error) {
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("last.temp")
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
+	failpoint.Hit("last.renamed")
 	return syncDir(filepath.Dir(path))
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"peerhub/hub"
+	"peerhub/hub/failpoint"
 )
 
 // The files in the state directory.
@@ -100,12 +101,15 @@ func (s *State) Close() error {
 // Save makes durable, at once and together, what is remembered and what is wanted. It is
 // the Save of hub.Input.
 func (s *State) Save(ctx context.Context, m hub.Remembered, d hub.Desired) error {
-	return s.inTx(ctx, func(tx *sql.Tx) error {
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
 		if err := put(ctx, tx, nameRemembered, m); err != nil {
 			return err
 		}
+		failpoint.Hit("state.half")
 		return put(ctx, tx, nameDesired, d)
 	})
+	failpoint.Hit("state.saved")
+	return err
 }
 
 // SaveRemembered makes durable what is remembered.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"peerhub/hub"
+	"peerhub/hub/failpoint"
 )
 
 // SaveTopology makes the last good topology durable. One that says the same as the last,
@@ -33,6 +34,7 @@ func (s *State) SaveTopology(ctx context.Context, t hub.Topology) error {
 	if err := s.inTx(ctx, func(tx *sql.Tx) error { return put(ctx, tx, nameTopology, t) }); err != nil {
 		return err
 	}
+	failpoint.Hit("topology.saved")
 	s.topology.sum = sum
 	return nil
 }

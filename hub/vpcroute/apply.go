@@ -16,6 +16,7 @@ import (
 
 	"peerhub/hub"
 	"peerhub/hub/awsapi"
+	"peerhub/hub/failpoint"
 )
 
 // How long a refused change waits. A full table is looked at again after fullFor;
@@ -179,13 +180,19 @@ func (p *Plane) do(ctx context.Context, api RouteAPI, j job) error {
 
 // put makes a route or leads one of ours elsewhere.
 func (p *Plane) put(ctx context.Context, api RouteAPI, j job) error {
+	failpoint.Hit("ledger.intend")
+	entry := hub.LedgerEntry{LedgerKey: j.key(), Scope: j.scope, Spoke: j.unit.Spoke, Side: j.side}
+	var err error
 	p.mu.Lock()
 	_, before := p.ledger[j.key()]
-	err := p.intend(ctx, hub.LedgerEntry{LedgerKey: j.key(), Scope: j.scope, Spoke: j.unit.Spoke, Side: j.side})
+	if !failpoint.Off("ledger-intent") {
+		err = p.intend(ctx, entry)
+	}
 	p.mu.Unlock()
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("ledger.intended")
 	call, attempts := awsapi.CountAttempts(ctx)
 	created := j.verb == hub.VerbAdd
 	if j.verb == hub.VerbReplace {
@@ -197,6 +204,7 @@ func (p *Plane) put(ctx context.Context, api RouteAPI, j job) error {
 	if created {
 		err = createRoute(call, api, j)
 	}
+	failpoint.Hit("route.created")
 	var found string // what a direct look finds in the way
 	if awsapi.IsRouteExists(err) {
 		found, err = p.look(ctx, api, j, err)
@@ -225,6 +233,11 @@ func (p *Plane) put(ctx context.Context, api RouteAPI, j job) error {
 				return err
 			}
 		}
+		if failpoint.Off("ledger-intent") { // recorded only now that it stands
+			if err := p.intend(ctx, entry); err != nil {
+				return err
+			}
+		}
 		return p.confirm(ctx, j.key())
 	case !before && (*attempts == 0 || awsapi.Code(err) != "" && *attempts == 1):
 		return errors.Join(err, p.forget(ctx, j.key())) // not sent, or refused: nothing was made
@@ -242,6 +255,7 @@ func (p *Plane) remove(ctx context.Context, api RouteAPI, j job) error {
 	if !j.gone || !recorded || !e.Confirmed {
 		// An intent that was never confirmed may still turn up: AWS has the last word.
 		err = deleteRoute(ctx, api, j)
+		failpoint.Hit("route.deleted")
 		if awsapi.IsRouteNotFound(err) || awsapi.IsTableNotFound(err) {
 			err = nil
 		}

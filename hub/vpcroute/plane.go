@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
 	"peerhub/hub"
+	"peerhub/hub/failpoint"
 )
 
 // RouteAPI is what the plane asks of EC2; *ec2.Client has it.
@@ -126,9 +127,11 @@ func (p *Plane) confirm(ctx context.Context, key hub.LedgerKey) error {
 	if !ok || e.Confirmed {
 		return nil
 	}
+	failpoint.Hit("ledger.confirm")
 	if err := p.opts.Ledger.Confirm(ctx, key); err != nil {
 		return fmt.Errorf("write the ledger: %w", err)
 	}
+	failpoint.Hit("ledger.confirmed")
 	e.Confirmed = true
 	p.ledger[key] = e
 	p.untagged[key.Peering] = true
@@ -143,6 +146,7 @@ func (p *Plane) forget(ctx context.Context, key hub.LedgerKey) error {
 	if err := p.opts.Ledger.Forget(ctx, key); err != nil {
 		return fmt.Errorf("write the ledger: %w", err)
 	}
+	failpoint.Hit("ledger.forgotten")
 	delete(p.ledger, key)
 	p.untagged[key.Peering] = true
 	p.changed = true

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"peerhub/hub"
+	"peerhub/hub/failpoint"
 )
 
 // The mirror of the ledger on our own side of a peering: which hub wrote, and which
@@ -117,9 +118,11 @@ func (p *Plane) mirror(ctx context.Context) error {
 			for _, key := range slices.Sorted(maps.Keys(b.values)) {
 				in.Tags = append(in.Tags, types.Tag{Key: aws.String(key), Value: aws.String(b.values[key])})
 			}
+			failpoint.Hit("tags.create")
 			if _, err := api.CreateTags(ctx, in); err != nil {
 				return fmt.Errorf("tag peerings in %s (they stay as they are until the next change): %w", scope, err)
 			}
+			failpoint.Hit("tags.created")
 		}
 		if len(b.stale) > 0 {
 			in := &ec2.DeleteTagsInput{Resources: b.peerings}
@@ -129,6 +132,7 @@ func (p *Plane) mirror(ctx context.Context) error {
 			if _, err := api.DeleteTags(ctx, in); err != nil {
 				return fmt.Errorf("remove tags from peerings in %s (they stay until the next change): %w", scope, err)
 			}
+			failpoint.Hit("tags.deleted")
 		}
 		p.mu.Lock()
 		for _, id := range b.peerings {

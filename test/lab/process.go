@@ -87,6 +87,15 @@ func (p *Process) ended() bool {
 	}
 }
 
+// Killed tells whether the program is over, and whether a SIGKILL ended it.
+func (p *Process) Killed() (over, killed bool) {
+	if !p.ended() {
+		return false, false
+	}
+	st, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return true, ok && st.Signaled() && st.Signal() == syscall.SIGKILL
+}
+
 // lastLines is the end of a program's log, for error messages.
 func (p *Process) lastLines(n int) string {
 	b, err := os.ReadFile(p.Log)

@@ -130,6 +130,12 @@ func answers(socket string) bool {
 
 // Units lists the names of the units.
 func (l *Lab) Units() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.unitNames()
+}
+
+func (l *Lab) unitNames() []string {
 	var out []string
 	for _, u := range l.units {
 		out = append(out, u.name)
@@ -137,10 +143,28 @@ func (l *Lab) Units() []string {
 	return out
 }
 
+// SetUnitEnv sets the variables that a unit is started with from now on, beside this
+// program's own.
+func (l *Lab) SetUnitEnv(name string, env ...string) error {
+	if _, err := l.unit(name); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.units {
+		if l.units[i].name == name {
+			l.units[i].env = env
+		}
+	}
+	return nil
+}
+
 func (l *Lab) unit(name string) (unit, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	i := slices.IndexFunc(l.units, func(u unit) bool { return u.name == name })
 	if i < 0 {
-		return unit{}, fmt.Errorf("no unit %q; there are %s", name, strings.Join(l.Units(), ", "))
+		return unit{}, fmt.Errorf("no unit %q; there are %s", name, strings.Join(l.unitNames(), ", "))
 	}
 	return l.units[i], nil
 }
