@@ -65,7 +65,7 @@ func newRig(ctx context.Context, c cable) (*rig, error) {
 		script(r.hub, fmt.Sprintf(`ip link add %[1]s type veth peer name eth0 netns %[2]s
 			ip link add eth0 type veth peer name eth0 netns %[3]s
 			ip addr add %[4]s dev %[1]s; ip addr add %[5]s/24 dev eth0
-			ip link set %[1]s up; ip link set eth0 up; sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.src_valid_mark=1`,
+			ip link set %[1]s up; ip link set eth0 up; sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.src_valid_mark=1 net.ipv4.conf.all.rp_filter=2`,
 			c.hub, r.client, r.beyond, c.hubEnd, hubAddr)),
 		script(r.client, fmt.Sprintf(`ip addr add %s dev eth0; ip link set eth0 up`, c.farEnd)),
 		// Everything in 10.0.0.0/8 is answered by this one host.
@@ -173,9 +173,13 @@ func (r *rig) steeredByHand(ctx context.Context) error {
 	if err := bring(ctx, r.kroute, want, false); err != nil {
 		return err
 	}
-	_, err := fabric.Exec(ctx, r.hub, "iptables", "-t", "mangle", "-A", "PREROUTING", "-i", "tun0", "-j", "MARK",
-		"--set-mark", strconv.Itoa(1<<hub.MarkClassShift))
-	return err
+	for _, in := range []string{"tun0", "eth0"} { // answers without it fail the reverse path check
+		if _, err := fabric.Exec(ctx, r.hub, "iptables", "-t", "mangle", "-A", "PREROUTING", "-i", in, "-j", "MARK",
+			"--set-mark", strconv.Itoa(1<<hub.MarkClassShift)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // onePerSpoke sets up the hub by the recipe that has a rule for each prefix.
