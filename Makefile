@@ -18,7 +18,7 @@ TOOLS    := openvpn nft ip ss tc iptables iptables-restore ping conntrack tcpdum
 # A shell that a person became root in may lack the folders of nft and ip.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
-.PHONY: help build demo demo-down test lint check bench install clean deps docs
+.PHONY: help build demo demo-down test faults lint check bench install clean deps docs
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ demo-down: ## remove what a kept or killed demo left
 
 test: deps ## every test, with the race detector (root)
 	@$(GO) run ./test/run
+
+faults: deps ## the whole fault suite (root, about an hour); writes faults.json and docs/faults.md
+	@$(GO) run ./test/faults -docs docs/faults.md
 
 lint: ## gofmt, go vet, staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt differs: $$out"; exit 1; fi

@@ -1,0 +1,115 @@
+// Faults runs the whole fault suite of test/e2e: it tells each row as it ends, prints the
+// table, writes faults.json, and writes docs/faults.md from it.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+func main() {
+	rows := flag.String("rows", "all", "rows to run: all, short, or F01,F02,...")
+	modes := flag.String("modes", "persist,plain", "ownership modes to run them in")
+	file := flag.String("o", "faults.json", "where to write the results")
+	docs := flag.String("docs", "", "where to write the table as a page; empty: nowhere")
+	flag.Parse()
+	ok, err := run(*rows, *modes, *file, *docs, os.Stdout)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "faults:", err)
+	}
+	if err != nil || !ok {
+		os.Exit(1)
+	}
+}
+
+// run runs the suite and reports whether every row is well.
+func run(rows, modes, file, docs string, w io.Writer) (bool, error) {
+	path, err := filepath.Abs(file)
+	if err != nil {
+		return false, fmt.Errorf("find %s: %w", file, err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return false, fmt.Errorf("remove old results: %w", err)
+	}
+	testErr := goTest([]string{"-faults", rows, "-fault-modes", modes, "-fault-file", path}, w)
+	list, err := read(path)
+	if err != nil {
+		return false, errors.Join(testErr, err)
+	}
+	fmt.Fprint(w, table(list))
+	bad := 0
+	for _, v := range list {
+		if !v.OK {
+			bad++
+		}
+	}
+	fmt.Fprintf(w, "%d rows, %d failed; %s\n", len(list), bad, file)
+	if docs != "" {
+		if err := os.WriteFile(docs, []byte(page(list)), 0o644); err != nil {
+			return false, fmt.Errorf("write the page: %w", err)
+		}
+	}
+	return bad == 0 && len(list) > 0, testErr
+}
+
+// goTest runs the tests and tells each row as it ends; what a failed row said follows it.
+func goTest(flags []string, w io.Writer) error {
+	cmd := exec.Command("go", append([]string{"test", "-json", "-count=1", "-timeout=4h", "./test/e2e", "-run", "^(TestFaults|TestFaultList)$"}, flags...)...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return fmt.Errorf("open a pipe to go test: %w", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start go test: %w", err)
+	}
+	tell(out, w)
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("go test: %w", err)
+	}
+	return nil
+}
+
+// tell follows the events of go test.
+func tell(in io.Reader, w io.Writer) {
+	said := map[string]*strings.Builder{}
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, 1<<22)
+	for lines.Scan() {
+		var e struct {
+			Action, Test, Output string
+			Elapsed              float64
+		}
+		if json.Unmarshal(lines.Bytes(), &e) != nil {
+			fmt.Fprintln(w, lines.Text()) // what go itself says
+			continue
+		}
+		if said[e.Test] == nil {
+			said[e.Test] = &strings.Builder{}
+		}
+		switch e.Action {
+		case "output":
+			said[e.Test].WriteString(e.Output)
+		case "pass":
+			if row(e.Test) {
+				fmt.Fprintf(w, "ok     %s  %.0f s\n", strings.TrimPrefix(e.Test, "TestFaults/row/"), e.Elapsed)
+			}
+		case "fail":
+			fmt.Fprintf(w, "FAILED %s  %.0f s\n%s", e.Test, e.Elapsed, said[e.Test])
+		}
+	}
+}
+
+// row tells whether a test is a row of the suite in one mode.
+func row(test string) bool {
+	rest, ok := strings.CutPrefix(test, "TestFaults/row/")
+	return ok && strings.Count(rest, "/") == 1
+}
