@@ -58,6 +58,8 @@ var codes = []CodeDoc{
 	{PlaneFailed, "A place could not be read or written. What it lacks is held for the places after it; it is tried again.", "journalctl -u hubd -n 50, then: hubctl sync"},
 	{TunnelAbsent, "A tunnel interface named in vpn.interfaces is not there. Its rules are, so it is closed until it comes.", "systemctl status openvpn-server@NAME"},
 	{KernelLacks, "The kernel or nft lacks something hubd would use. A weaker way is used instead.", "see the detail; a newer kernel or nftables"},
+	{ForeignChain, "A chain of somebody else's nftables table (iptables-nft, Docker and firewalld have such) drops packets that hubd lets through, or translates them before hubd does. hubd never touches it.", "let the tunnel pass in that chain, as the detail and the mend of the problem say"},
+	{ConntrackFull, "The kernel's table of flows is nearly full. When it is full, new flows of everybody are refused.", "sysctl -w net.netfilter.nf_conntrack_max=N; who has many: conntrack -L, or look at masq.max_flows"},
 
 	{ClientFileHides, "A client has a client-config-dir file of its own, which hides DEFAULT and the routes in it.", "put the config line of the detail into that file"},
 	{ClientLacks, "A client connected before a route was pushed and lacks it.", "it has it after its next connect"},

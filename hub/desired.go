@@ -22,6 +22,7 @@ type Base struct {
 	HubPrefix  []netip.Prefix
 	SetSysctls bool
 	Masquerade bool // let the kernel choose the source address
+	MaxFlows   int  // toward spokes, of one source address at a time; 0: any number
 	Ownership  Ownership
 	Hold       bool // the shared part is neither added to nor removed from
 }

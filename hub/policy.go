@@ -126,6 +126,7 @@ type Safety struct {
 type MasqPolicy struct {
 	Ownership  Ownership
 	Masquerade bool // source: masquerade, the kernel chooses the address
+	MaxFlows   int  // toward spokes, of one source address at a time; 0: any number
 }
 
 // Ownership is how our nftables table survives foreign flushes.

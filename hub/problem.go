@@ -56,6 +56,9 @@ const (
 	TunnelAbsent Code = "TUNNEL_ABSENT"
 	KernelLacks  Code = "KERNEL_LACKS"
 
+	ForeignChain  Code = "FOREIGN_CHAIN"  // somebody else's nftables chain drops or translates what is ours
+	ConntrackFull Code = "CONNTRACK_FULL" // nearly
+
 	// Clients.
 	ClientFileHides Code = "CLIENT_FILE_HIDES" // a ccd file of its own hides the pushed routes
 	ClientLacks     Code = "CLIENT_LACKS"      // connected before a route was pushed

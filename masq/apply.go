@@ -125,8 +125,16 @@ func (p *Plane) prepareTable(j *job, st *state, i int, c hub.Change, changes []h
 		j.works = append(j.works, w)
 		return nil
 	}
-	note := skeletonNote(skeletonVersion)
-	j.mode = hub.Ownership(strings.TrimPrefix(c.Detail, note+", "))
+	note, mode, _ := strings.Cut(c.Detail, ", ")
+	s, ok := shapeOf(note)
+	if !ok {
+		return fmt.Errorf("%s: no table can be made like %q", c.Object, c.Detail)
+	}
+	program, err := p.program(s)
+	if err != nil {
+		return err
+	}
+	j.mode = hub.Ownership(mode)
 	flags := tableFlags(j.mode)
 	j.table = &tableState{exists: true, flags: flags, note: note}
 	if flags != 0 {
@@ -154,7 +162,7 @@ func (p *Plane) prepareTable(j *job, st *state, i int, c hub.Change, changes []h
 	for _, name := range dropCounters {
 		w.reqs = append(w.reqs, newCounter(p.table, name, drops[name].Packets, drops[name].Bytes))
 	}
-	w.reqs = append(w.reqs, p.program.requests(p.table)...)
+	w.reqs = append(w.reqs, program.requests(p.table)...)
 	j.works = append(j.works, w)
 	return p.carry(j, st, changes, counters)
 }

@@ -1,6 +1,7 @@
 package masq
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -30,6 +31,7 @@ const (
 	ctaIPv4Dst = 2
 
 	ctaStatsEntries = 1 // CTA_STATS_GLOBAL_ENTRIES
+	ctaStatsMax     = 2 // CTA_STATS_GLOBAL_MAX_ENTRIES, Linux 5.8
 )
 
 func ctType(kind uint16) netlink.HeaderType {
@@ -45,15 +47,54 @@ type flow struct {
 
 func nativeMark(b []byte) uint32 { return binary.NativeEndian.Uint32(b) }
 
+// Occupancy is how full conntrack is. At Limit new flows of everybody are refused.
+type Occupancy struct {
+	Entries uint32 // in this network namespace
+	Limit   uint32 // net.netfilter.nf_conntrack_max; 0: not known
+}
+
+// share is the part in use, in percent.
+func (o Occupancy) share() int {
+	if o.Limit == 0 {
+		return 0
+	}
+	return int(uint64(o.Entries) * 100 / uint64(o.Limit))
+}
+
+// Alarms of Occupancy.share, in percent.
+const (
+	filling = 80
+	full    = 95
+)
+
+func (s *socket) occupancy() (Occupancy, error) {
+	replies, err := s.ask(ctType(ctStats), unix.AF_UNSPEC, netlink.Acknowledge, nil)
+	if err != nil {
+		return Occupancy{}, fmt.Errorf("read how full conntrack is: %w", err)
+	}
+	for _, r := range replies {
+		if f := fields(r); f[ctaStatsEntries] != nil {
+			return Occupancy{num32(f[ctaStatsEntries]), num32(f[ctaStatsMax])}, nil
+		}
+	}
+	return Occupancy{}, errors.New("read how full conntrack is: the kernel does not say")
+}
+
+// Conntrack reads how full conntrack is.
+func (p *Plane) Conntrack(ctx context.Context) (Occupancy, error) {
+	if err := ctx.Err(); err != nil {
+		return Occupancy{}, fmt.Errorf("read how full conntrack is: %w", err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sock.occupancy()
+}
+
 // anyFlow reports whether there is any entry. Looking for some walks the whole hash table,
 // however few there are: 6 ms at 262,144 buckets.
 func (s *socket) anyFlow() bool {
-	replies, err := s.ask(ctType(ctStats), unix.AF_UNSPEC, netlink.Acknowledge, nil)
-	if err != nil || len(replies) != 1 {
-		return true // not known
-	}
-	n, ok := fields(replies[0])[ctaStatsEntries]
-	return !ok || num32(n) > 0
+	o, err := s.occupancy()
+	return err != nil || o.Entries > 0 // an error: not known
 }
 
 // listFlows lists entries whose mark is mark in the bits of mask.

@@ -129,6 +129,19 @@ func lookup(set string, flags uint32, data bool) step {
 	return own("lookup", attrs...)
 }
 
+// countOver is "add @set { KEY ct count over N }" for the key in register 1.
+func countOver(set string, n int) []step {
+	const (
+		connlimitCount = 1 // NFTA_CONNLIMIT_COUNT
+		connlimitFlags = 2 // NFTA_CONNLIMIT_FLAGS
+		connlimitOver  = 1 // NFT_CONNLIMIT_F_INV
+	)
+	return []step{own("dynset", attrStr(unix.NFTA_DYNSET_SET_NAME, set), attr32(unix.NFTA_DYNSET_OP, unix.NFT_DYNSET_OP_ADD),
+		attr32(unix.NFTA_DYNSET_SREG_KEY, reg1),
+		nest(unix.NFTA_DYNSET_EXPR, attrStr(unix.NFTA_EXPR_NAME, "connlimit"),
+			nest(unix.NFTA_EXPR_DATA, attr32(connlimitCount, uint32(n)), attr32(connlimitFlags, connlimitOver))))}
+}
+
 // iifname and oifname match an interface's name with a set.
 func iifname(set string) []step { return steps(meta(expr.MetaKeyIIFNAME), in(set)) }
 func oifname(set string) []step { return steps(meta(expr.MetaKeyOIFNAME), in(set)) }
@@ -169,17 +182,18 @@ const (
 	natAddress     = unix.NF_NAT_RANGE_MAP_IPS
 	natPorts       = unix.NF_NAT_RANGE_PROTO_SPECIFIED
 	natFullyRandom = unix.NF_NAT_RANGE_PROTO_RANDOM_FULLY
+	natRandom      = unix.NF_NAT_RANGE_PROTO_RANDOM // what kernels without it have
 )
 
 // snat is "snat ip to oifname map @set fully-random", with ports ":2048-65535 ". The flags
 // are those that the kernel makes of what it is given, and prints.
-func snat(set string, ports bool) []step {
+func snat(set string, ports bool, random uint32) []step {
 	out := steps(meta(expr.MetaKeyOIFNAME), mapped(set))
 	attrs := [][]byte{
 		attr32(unix.NFTA_NAT_TYPE, unix.NFT_NAT_SNAT), attr32(unix.NFTA_NAT_FAMILY, unix.NFPROTO_IPV4),
 		attr32(unix.NFTA_NAT_REG_ADDR_MIN, reg1), attr32(unix.NFTA_NAT_REG_ADDR_MAX, reg1),
 	}
-	flags := uint32(natAddress | natFullyRandom)
+	flags := natAddress | random
 	if ports {
 		out = append(out, immediate(reg2, firstPort...), immediate(reg3, lastPort...))
 		attrs = append(attrs, attr32(unix.NFTA_NAT_REG_PROTO_MIN, reg2), attr32(unix.NFTA_NAT_REG_PROTO_MAX, reg3))
@@ -189,13 +203,13 @@ func snat(set string, ports bool) []step {
 }
 
 // masquerade is "masquerade fully-random"; the library cannot say that and ports together.
-func masquerade(ports bool) []step {
+func masquerade(ports bool, random uint32) []step {
 	if !ports {
-		return []step{own("masq", attr32(unix.NFTA_MASQ_FLAGS, natFullyRandom))}
+		return []step{own("masq", attr32(unix.NFTA_MASQ_FLAGS, random))}
 	}
 	return []step{
 		immediate(reg1, firstPort...), immediate(reg2, lastPort...),
-		own("masq", attr32(unix.NFTA_MASQ_FLAGS, natFullyRandom|natPorts),
+		own("masq", attr32(unix.NFTA_MASQ_FLAGS, random|natPorts),
 			attr32(unix.NFTA_MASQ_REG_PROTO_MIN, reg1), attr32(unix.NFTA_MASQ_REG_PROTO_MAX, reg2)),
 	}
 }

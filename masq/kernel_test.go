@@ -26,6 +26,7 @@ const (
 func sample() hub.Desired {
 	return hub.Desired{
 		Base: hub.Base{
+			MaxFlows: 8192,
 			Egresses: []hub.Egress{{ID: "eth0", Class: 1, Address: netip.MustParseAddr("10.100.0.10")}},
 			Tunnels: []hub.Tunnel{
 				{Name: "tun0", Origins: []netip.Prefix{prefix("172.27.240.0/22"), prefix("172.168.0.0/24")},

@@ -145,10 +145,13 @@ func (p *Plane) list() (*state, error) {
 	if !st.table.exists {
 		return st, nil
 	}
-	if st.damage, err = p.findDamage(); err != nil {
+	if st.damage, err = p.findDamage(st.table.note); err != nil {
 		return nil, err
 	}
 	for _, d := range sets {
+		if d.dynamic {
+			continue
+		}
 		es, err := p.readSet(d)
 		if errors.Is(err, unix.ENOENT) {
 			continue // findDamage has said so
@@ -208,9 +211,17 @@ func (p *Plane) ofTable(kind uint16, what string) ([]map[uint16][]byte, [][]byte
 	return decoded, raw, nil
 }
 
-// findDamage compares chains, rules, sets and counters with the skeleton and names the
-// first difference.
-func (p *Plane) findDamage() (string, error) {
+// findDamage compares chains, rules, sets and counters with the skeleton of the shape that
+// the table's note tells, and names the first difference.
+func (p *Plane) findDamage(note string) (string, error) {
+	s, ok := shapeOf(note)
+	if !ok {
+		return "", nil // the note differs from any that is wanted: the table is made anew
+	}
+	program, err := p.program(s)
+	if err != nil {
+		return "", err
+	}
 	if d, err := p.namedDamage(unix.NFT_MSG_GETSET, "set", unix.NFTA_SET_NAME, setAttributes()); d != "" || err != nil {
 		return d, err
 	}
@@ -218,13 +229,13 @@ func (p *Plane) findDamage() (string, error) {
 		return d, err
 	}
 	want := make(map[string][]byte)
-	for _, c := range p.program.chains {
+	for _, c := range program.chains {
 		want[c.name] = c.attrs
 	}
 	if d, err := p.namedDamage(unix.NFT_MSG_GETCHAIN, "chain", unix.NFTA_CHAIN_NAME, want); d != "" || err != nil {
 		return d, err
 	}
-	return p.ruleDamage()
+	return p.ruleDamage(program)
 }
 
 func setAttributes() map[string][]byte {
@@ -279,7 +290,7 @@ func firstOf(s []string) string {
 	return slices.Min(s)
 }
 
-func (p *Plane) ruleDamage() (string, error) {
+func (p *Plane) ruleDamage(want program) (string, error) {
 	decoded, _, err := p.ofTable(unix.NFT_MSG_GETRULE, "rules")
 	if err != nil {
 		return "", err
@@ -289,7 +300,7 @@ func (p *Plane) ruleDamage() (string, error) {
 		c := text(f[unix.NFTA_RULE_CHAIN])
 		have[c] = append(have[c], f[unix.NFTA_RULE_EXPRESSIONS])
 	}
-	for _, c := range p.program.chains {
+	for _, c := range want.chains {
 		got := have[c.name]
 		for i, r := range c.rules {
 			if i >= len(got) || !holds(got[i], r.exprs, true) {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"peerhub/hub"
+	"peerhub/hub/failpoint"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,15 +23,18 @@ type abilities struct {
 	own     bool // table flag owner, Linux 5.12
 	persist bool // table flag persist, Linux 6.9
 	print   bool // an installed nft prints the persist flag, or there is none
+
+	fullyRandom bool // flag of nat and masquerade, Linux 3.13
+	count       bool // ct count in a set, Linux 4.18
 }
 
 // probe asks the kernel by a batch that is never committed.
-func probe(s *socket, table string, files fs.FS) (abilities, error) {
-	var a abilities
+func probe(s *socket, table string, files fs.FS) (a abilities, err error) {
 	for _, t := range []struct {
-		flags uint32
-		has   *bool
-	}{{tableOwner, &a.own}, {tableOwner | tablePersist, &a.persist}} {
+		flags  uint32
+		has    *bool
+		masked bool
+	}{{tableOwner, &a.own, failpoint.Off("owner-flag")}, {tableOwner | tablePersist, &a.persist, failpoint.Off("persist-flag")}} {
 		// A name of its own: the real table may belong to somebody.
 		refused, err := s.check([]request{newTable(table+"_probe", t.flags, "")})
 		if err != nil {
@@ -38,14 +42,38 @@ func probe(s *socket, table string, files fs.FS) (abilities, error) {
 		}
 		switch err := refused[0]; {
 		case err == nil:
-			*t.has = true
+			*t.has = !t.masked
 		case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL):
 		default:
 			return a, fmt.Errorf("probe table flags %#x: %w", t.flags, err)
 		}
 	}
 	a.print = nftPrintsPersist(files)
-	return a, nil
+	random, err := takes(s, table, shape{fullyRandom: true})
+	if err != nil {
+		return a, err
+	}
+	count, err := takes(s, table, shape{maxFlows: 1})
+	a.fullyRandom, a.count = random && !failpoint.Off("fully-random"), count && !failpoint.Off("flow-count")
+	return a, err
+}
+
+// takes reports whether the kernel would take a skeleton of a shape.
+func takes(s *socket, table string, sh shape) (bool, error) {
+	skeleton, err := compile(chains(sh))
+	if err != nil {
+		return false, err
+	}
+	table += "_probe"
+	reqs := append([]request{newTable(table, 0, "")}, setRequests(table)...)
+	for _, c := range dropCounters {
+		reqs = append(reqs, newCounter(table, c, 0, 0))
+	}
+	refused, err := s.check(append(reqs, skeleton.requests(table)...))
+	if err != nil {
+		return false, fmt.Errorf("probe a skeleton %q: %w", sh.note(), err)
+	}
+	return len(refused) == 0, nil
 }
 
 // nftPrintsPersist reports whether the installed nft knows the table flag persist: its

@@ -27,18 +27,19 @@ type Options struct {
 type Plane struct {
 	table     string
 	asked     hub.Ownership
-	program   program
 	keep      program
 	abilities abilities
 	watch     *listener
 
 	mu        sync.Mutex
+	programs  map[shape]program // compiled skeletons
 	sock      *socket
 	last      *state // what the last Observe or Apply saw
 	inForce   Mode
 	scanned   bool     // conntrack was read once
 	flows     []uint32 // marks found there that `out` did not have
 	conntrack error
+	occupied  Occupancy // at the last Observe
 }
 
 var (
@@ -52,14 +53,11 @@ func Open(ctx context.Context, o Options) (*Plane, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	p := &Plane{table: o.Table, asked: o.Ownership}
+	p := &Plane{table: o.Table, asked: o.Ownership, programs: make(map[shape]program)}
 	if p.table == "" {
 		p.table = DefaultTable
 	}
 	var err error
-	if p.program, err = compile(chains()); err != nil {
-		return nil, err
-	}
 	if p.keep, err = compile(keepChains()); err != nil {
 		return nil, err
 	}
@@ -77,6 +75,18 @@ func Open(ctx context.Context, o Options) (*Plane, error) {
 	}
 	p.inForce = p.abilities.choose(p.asked)
 	return p, nil
+}
+
+// program is the skeleton of a shape.
+func (p *Plane) program(s shape) (program, error) {
+	if c, ok := p.programs[s]; ok {
+		return c, nil
+	}
+	c, err := compile(chains(s))
+	if err == nil {
+		p.programs[s] = c
+	}
+	return c, err
 }
 
 // explain turns the kernel's first refusals into what to do about them.
@@ -121,6 +131,7 @@ func (p *Plane) Observe(ctx context.Context) (hub.View, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.occupied, _ = p.sock.occupancy() // a kernel without conntrack netlink: scanConntrack says so
 	if p.last != nil {
 		now, err := p.sock.generation()
 		if err != nil {
@@ -143,7 +154,7 @@ func (p *Plane) Observe(ctx context.Context) (hub.View, error) {
 }
 
 func (p *Plane) view(st *state) *View {
-	return &View{state: st, table: p.table, port: p.sock.port(), abilities: p.abilities, asked: p.asked, conntrack: p.conntrack}
+	return &View{state: st, table: p.table, port: p.sock.port(), abilities: p.abilities, asked: p.asked, conntrack: p.conntrack, occupied: p.occupied}
 }
 
 // Cleanup removes our two tables and nothing else. Tables that are not there are fine.

@@ -32,6 +32,7 @@ type setDef struct {
 	data     kind // zero: a set
 	interval bool
 	counted  bool // every element counts packets and bytes
+	dynamic  bool // packets add the elements, which are nobody's want
 	note     string
 }
 
@@ -43,10 +44,14 @@ var sets = []setDef{
 	{name: "spokes4", key: kindAddr, data: kindMark, interval: true, note: "prefix to way out and spoke number"},
 	{name: "out", key: kindMark, counted: true, note: "live spokes, toward them"},
 	{name: "back", key: kindMark, counted: true, note: "live spokes, back from them"},
+	{name: "flows", key: kindAddr, dynamic: true, note: "flows of each source"},
 	{name: "address4", key: kindIfname, data: kindAddr, note: "source address by way out"},
 	{name: "hub_ports", key: kindService, note: "what a tunnel may open on the hub"},
 	{name: "hub_echo", key: kindIfname, note: "tunnels that may ping the hub"},
 }
+
+// dynamicSize is how many elements a dynamic set has room for. Sources beyond are not counted.
+const dynamicSize = 65535
 
 func setByName(name string) (setDef, bool) {
 	i := slices.IndexFunc(sets, func(d setDef) bool { return d.name == name })
@@ -64,6 +69,9 @@ func (d setDef) flags() uint32 {
 	}
 	if d.data.bytes > 0 {
 		f |= unix.NFT_SET_MAP
+	}
+	if d.dynamic {
+		f |= unix.NFT_SET_EVAL
 	}
 	return f
 }
@@ -103,6 +111,9 @@ func (d setDef) attributes() []byte {
 	}
 	if d.counted {
 		b = append(b, nest(attrSetExpr, attrStr(unix.NFTA_EXPR_NAME, "counter"))...)
+	}
+	if d.dynamic {
+		b = append(b, nest(unix.NFTA_SET_DESC, attr32(unix.NFTA_SET_DESC_SIZE, dynamicSize))...)
 	}
 	return b
 }

@@ -1,7 +1,10 @@
 package masq
 
 import (
+	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"peerhub/hub"
 
@@ -11,7 +14,41 @@ import (
 
 // skeletonVersion grows with every change to sets, counters, chains or rules. It stands in
 // the table's comment.
-const skeletonVersion = 3
+const skeletonVersion = 4
+
+// shape is what the skeleton's rules are made with: what the kernel can do, and one number of
+// the config. It stands in the table's comment behind the version.
+type shape struct {
+	maxFlows    int  // of one source address, 0: any number
+	fullyRandom bool // source ports are chosen at random among the free ones
+}
+
+// note is the comment of a table of this shape. It has no comma: the mode follows one.
+func (s shape) note() string {
+	out := "peerhub skeleton " + strconv.Itoa(skeletonVersion)
+	if s.maxFlows > 0 {
+		out += fmt.Sprintf(" max-flows %d", s.maxFlows)
+	}
+	if !s.fullyRandom {
+		out += " random"
+	}
+	return out
+}
+
+// shapeOf is the reverse of note. A note of another version, or of somebody else, has none.
+func shapeOf(note string) (shape, bool) {
+	s := shape{fullyRandom: true}
+	words := strings.Fields(note)
+	for i, w := range words {
+		switch {
+		case w == "random":
+			s.fullyRandom = false
+		case w == "max-flows" && i+1 < len(words):
+			s.maxFlows, _ = strconv.Atoi(words[i+1]) // a bad number gives another note
+		}
+	}
+	return s, s.note() == note
+}
 
 // The layout of marks. A conntrack mark has the class of the way out and the spoke's
 // number, a packet mark only the class. On flows from a tunnel toward a spoke both marks
@@ -27,6 +64,7 @@ var dropCounters = []string{
 	"drop_hub",      // to the hub itself, not in to_hub
 	"drop_invalid",  // conntrack says invalid
 	"drop_ipv6",     // IPv6 from or to a tunnel
+	"drop_limit",    // a new flow of a source that has too many
 	"drop_metadata", // to a link-local address, instance metadata among them
 	"drop_other",    // to neither spoke nor hub
 	"drop_removed",  // a flow of a spoke that is no more
@@ -58,8 +96,8 @@ var ports = []struct {
 }{{"tcp", unix.IPPROTO_TCP}, {"udp", unix.IPPROTO_UDP}}
 
 // chains is the skeleton's code.
-func chains() []chain {
-	return []chain{classify(), newcomer(), gate(), outward(), toward(), tunnelIn(), toHub(), translate()}
+func chains(s shape) []chain {
+	return []chain{classify(), newcomer(s), gate(), outward(), toward(), tunnelIn(), toHub(), translate(s)}
 }
 
 // classify sees every packet of the host. The first rule is all that a packet of a running
@@ -85,8 +123,11 @@ func carryMark() []step { return append(ctMark(classMask), setMark) }
 // newcomer judges the first packet of a flow from a tunnel. A refused flow is never
 // confirmed, so each of its packets comes here. A flow without an answer is new to
 // conntrack for as long as it lasts, and confirmed after its first packet: it was judged.
-func newcomer() chain {
-	return chain{name: "newcomer", rules: []rule{
+//
+// The flows of a source are counted last, so that only those count that go on. Counting costs
+// the first packet of a flow alone.
+func newcomer(s shape) chain {
+	c := chain{name: "newcomer", rules: []rule{
 		{"ct state invalid " + countDrop("drop_invalid"),
 			steps(ctState(expr.CtStateBitINVALID), drop("drop_invalid")), "conntrack cannot place it"},
 		{"ct status confirmed return", steps(ctStatus(ctConfirmed), back()), "judged before"},
@@ -100,6 +141,12 @@ func newcomer() chain {
 		{"ct mark & 0x7f000000 == 0 iifname != @leave fib daddr type != local " + countDrop("drop_other"),
 			steps(ctMark(classMask), eq(0), meta(expr.MetaKeyIIFNAME), notIn("leave"), notLocal(), drop("drop_other")), "neither spoke nor hub"},
 	}}
+	if s.maxFlows > 0 {
+		c.rules = append(c.rules, rule{
+			fmt.Sprintf("ct mark & 0x7f000000 != 0 add @flows { ip saddr ct count over %d } %s", s.maxFlows, countDrop("drop_limit")),
+			steps(ctMark(classMask), neq(0), address(saddr), countOver("flows", s.maxFlows), drop("drop_limit")), "too many flows of one source"})
+	}
+	return c
 }
 
 // gate also clamps the MSS: a base chain for that costs every packet more than a rule, which
@@ -181,23 +228,27 @@ func toHub() chain {
 	}}
 }
 
-func translate() chain {
+func translate(s shape) chain {
 	c := chain{name: "translate", typ: "nat", hook: unix.NF_INET_POST_ROUTING, prio: 100,
 		text: "type nat hook postrouting priority srcnat"}
 	const marked = "iifname @tunnels ct mark & 0x7f000000 != 0 "
+	random, word := uint32(natFullyRandom), "fully-random"
+	if !s.fullyRandom {
+		random, word = natRandom, "random"
+	}
 	isMarked := steps(iifname("tunnels"), ctMark(classMask), neq(0))
 	add := func(text string, s ...[]step) {
 		c.rules = append(c.rules, rule{text: marked + text, steps: steps(slices.Insert(s, 0, isMarked)...)})
 	}
 	for _, p := range ports {
-		add("meta l4proto "+p.name+" snat ip to oifname map @address4 : 2048-65535 fully-random",
-			proto(p.proto), snat("address4", true))
+		add("meta l4proto "+p.name+" snat ip to oifname map @address4 : 2048-65535 "+word,
+			proto(p.proto), snat("address4", true, random))
 	}
-	add("snat ip to oifname map @address4 fully-random", snat("address4", false))
+	add("snat ip to oifname map @address4 "+word, snat("address4", false, random))
 	for _, p := range ports {
-		add("meta l4proto "+p.name+" masquerade to :2048-65535 fully-random", proto(p.proto), masquerade(true))
+		add("meta l4proto "+p.name+" masquerade to :2048-65535 "+word, proto(p.proto), masquerade(true, random))
 	}
-	add("meta nfproto ipv4 masquerade fully-random", family(unix.NFPROTO_IPV4), masquerade(false))
+	add("meta nfproto ipv4 masquerade "+word, family(unix.NFPROTO_IPV4), masquerade(false, random))
 	return c
 }
 

@@ -18,14 +18,15 @@ func Text(want hub.Desired) string {
 	for _, it := range wanted(want) {
 		bySet[it.set] = append(bySet[it.set], it.element)
 	}
-	fmt.Fprintf(&b, "table inet %s {\n\tcomment %q\n", DefaultTable, skeletonNote(skeletonVersion))
+	s := shape{maxFlows: want.Base.MaxFlows, fullyRandom: true}
+	fmt.Fprintf(&b, "table inet %s {\n\tcomment %q\n", DefaultTable, s.note())
 	for _, c := range dropCounters {
 		fmt.Fprintf(&b, "\n\tcounter %s {\n\t}\n", c)
 	}
 	for _, d := range sets {
 		writeSet(&b, d, bySet[d.name])
 	}
-	for _, c := range chains() {
+	for _, c := range chains(s) {
 		writeChain(&b, c)
 	}
 	b.WriteString("}\n")
@@ -40,6 +41,9 @@ func writeSet(b *strings.Builder, d setDef, es []element) {
 	fmt.Fprintf(b, "\n\t%s %s {\n\t\ttype %s\n", what, d.name, typ)
 	if d.interval {
 		b.WriteString("\t\tflags interval\n")
+	}
+	if d.dynamic {
+		fmt.Fprintf(b, "\t\tsize %d\n\t\tflags dynamic\n", dynamicSize)
 	}
 	if d.counted {
 		b.WriteString("\t\tcounter\n")

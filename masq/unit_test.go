@@ -207,8 +207,8 @@ func TestHolds(t *testing.T) {
 
 func TestModeIsChosen(t *testing.T) {
 	t.Parallel()
-	everything, noPrint := abilities{true, true, true}, abilities{true, true, false}
-	old := abilities{own: true, print: true}
+	everything, noPrint := abilities{own: true, persist: true, print: true}, abilities{own: true, persist: true}
+	old := abilities{own: true, print: true, fullyRandom: true, count: true}
 	for _, c := range []struct {
 		a     abilities
 		asked hub.Ownership
@@ -283,7 +283,7 @@ func TestOpenWithoutRights(t *testing.T) {
 // tunnel or for one of our marks.
 func TestEveryBaseRuleAsksForATunnelOrAMark(t *testing.T) {
 	t.Parallel()
-	for _, c := range chains() {
+	for _, c := range chains(shape{maxFlows: 1, fullyRandom: true}) {
 		for _, r := range c.rules {
 			if c.typ != "" && !strings.Contains(r.text, "name @tunnels") && !strings.Contains(r.text, "ct mark & 0x7f") && !strings.Contains(r.text, " ct mark @") {
 				t.Errorf("chain %s: %s", c.name, r.text)
@@ -294,7 +294,7 @@ func TestEveryBaseRuleAsksForATunnelOrAMark(t *testing.T) {
 		}
 	}
 	var b bytes.Buffer
-	b.WriteString(Text(hub.Desired{}))
+	b.WriteString(Text(hub.Desired{Base: hub.Base{MaxFlows: 1}}))
 	for _, d := range sets {
 		if !strings.Contains(b.String(), "@"+d.name) {
 			t.Errorf("no rule uses set %s", d.name)

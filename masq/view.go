@@ -19,11 +19,21 @@ type View struct {
 	abilities abilities
 	asked     hub.Ownership // when the want names none
 	conntrack error         // why conntrack could not be read
+	occupied  Occupancy
 }
 
 // mode is the ownership mode for a want.
 func (v *View) mode(want hub.Desired) Mode {
 	return v.abilities.choose(cmp.Or(want.Base.Ownership, v.asked))
+}
+
+// shape is what the skeleton's rules are made with for a want, here.
+func (v *View) shape(want hub.Desired) shape {
+	s := shape{maxFlows: want.Base.MaxFlows, fullyRandom: v.abilities.fullyRandom}
+	if !v.abilities.count {
+		s.maxFlows = 0
+	}
+	return s
 }
 
 // Plan says which changes lead from what was seen to want. A want that needs none is
@@ -93,6 +103,22 @@ func (v *View) Problems(want hub.Desired) []hub.Problem {
 		out = append(out, hub.Problem{Code: hub.KernelLacks, Subject: "table inet " + v.table,
 			Detail: "masq.ownership is persist; plain is in force: " + v.mode(want).Why, Mend: "masq: {ownership: auto}"})
 	}
+	if want.Base.MaxFlows > 0 && !v.abilities.count {
+		out = append(out, hub.Problem{Code: hub.KernelLacks, Subject: "table inet " + v.table,
+			Detail: "the kernel cannot count the flows of a source (Linux 4.18): masq.max_flows has no effect", Mend: "modprobe nft_connlimit"})
+	}
+	if !v.abilities.fullyRandom {
+		out = append(out, hub.Problem{Code: hub.KernelLacks, Subject: "table inet " + v.table,
+			Detail: "the kernel does not know fully-random (Linux 3.13): of flows that begin in the same moment some may lose their first packet", Mend: hub.Mend(hub.KernelLacks)})
+	}
+	if share := v.occupied.share(); share >= filling {
+		// Without the number of now: a problem that stays should read the same.
+		detail := fmt.Sprintf("more than %d %% of the %d entries are in use: at 100 %% no new flow of anybody passes", filling, v.occupied.Limit)
+		if share >= full {
+			detail = fmt.Sprintf("more than %d %% of the %d entries are in use: any moment no new flow of anybody passes", full, v.occupied.Limit)
+		}
+		out = append(out, hub.Problem{Code: hub.ConntrackFull, Subject: "conntrack", Detail: detail, Mend: hub.Mend(hub.ConntrackFull)})
+	}
 	if v.conntrack != nil {
 		out = append(out, hub.Problem{Code: hub.KernelLacks, Subject: "conntrack",
 			Detail: "flows of removed spokes cannot be deleted: " + v.conntrack.Error(), Mend: "modprobe nf_conntrack_netlink"})
@@ -152,7 +178,7 @@ func (v *View) tables(want hub.Desired) (wants, has []hub.Object) {
 		return hub.Object{Key: "table inet " + name, Value: value, Unit: baseUnit, Hold: want.Base.Hold}
 	}
 	mode := v.mode(want).Ownership
-	wants = append(wants, object(v.table, skeletonValue(mode)))
+	wants = append(wants, object(v.table, skeletonValue(v.shape(want), mode)))
 	if mode == hub.OwnershipPlain && v.abilities.own {
 		wants = append(wants, object(keepName(v.table), keepValue))
 	}

@@ -157,8 +157,4 @@ const keepValue = "owner, NAT and conntrack hooks"
 
 func keepName(table string) string { return table + "_keep" }
 
-func skeletonNote(version int) string { return "peerhub skeleton " + strconv.Itoa(version) }
-
-func skeletonValue(mode hub.Ownership) string {
-	return skeletonNote(skeletonVersion) + ", " + string(mode)
-}
+func skeletonValue(s shape, mode hub.Ownership) string { return s.note() + ", " + string(mode) }

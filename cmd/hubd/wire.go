@@ -264,6 +264,11 @@ func (p *parts) counters(ctx context.Context) (map[uint16]daemon.Counter, error)
 	return out, nil
 }
 
+func (p *parts) conntrack(ctx context.Context) (entries, limit uint32, err error) {
+	o, err := p.masq.Conntrack(ctx)
+	return o.Entries, o.Limit, err
+}
+
 // clients joins OpenVPN's status with the config's sites.
 func (p *parts) clients(ctx context.Context, want hub.Desired) ([]control.Client, []hub.Problem) {
 	list, problems := p.vpnconf.Clients(ctx, want.Base.Servers)

@@ -225,7 +225,7 @@ func defaults() Config {
 			SpokeTables: hub.TableChoice{Kind: hub.TablesAll},
 			ReturnRoute: hub.ReturnSubnet,
 			Safety:      hub.Safety{RemovalsAfter: 3, MaxRemoved: 20},
-			Masq:        hub.MasqPolicy{Ownership: hub.OwnershipAuto},
+			Masq:        hub.MasqPolicy{Ownership: hub.OwnershipAuto, MaxFlows: 8192},
 		},
 		Poll:    30 * time.Second,
 		Control: Control{Socket: "/run/hubd/hubd.sock", Group: "hubadmin"},

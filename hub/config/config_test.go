@@ -150,7 +150,7 @@ func TestReferenceAsTypes(t *testing.T) {
 				ToHub:      []hub.Service{{Protocol: "icmp"}, {Protocol: "udp", Port: 53}}, Other: hub.OtherDrop,
 			}},
 			Safety: hub.Safety{RemovalsAfter: 3, MaxRemoved: 20},
-			Masq:   hub.MasqPolicy{Ownership: hub.OwnershipAuto},
+			Masq:   hub.MasqPolicy{Ownership: hub.OwnershipAuto, MaxFlows: 8192},
 		},
 		Hub: Hub{Name: "infra-tokyo", Region: "ap-northeast-1", VPC: "vpc-0d41c2b3a4f5e6071", Instance: "i-0abc1234def567890",
 			Interfaces: []Interface{{Name: "eth0", ENI: "eni-0123456789abcdef0"}}},

@@ -143,4 +143,5 @@ func (c *Config) decodeMasq(f fields) {
 	source := "address"
 	read(f, "source", &source, oneOf("address", "masquerade"))
 	c.Policy.Masq.Masquerade = source == "masquerade"
+	read(f, "max_flows", &c.Policy.Masq.MaxFlows, integer(0, 1_000_000))
 }

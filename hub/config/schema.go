@@ -16,7 +16,7 @@ var schema = map[string][]string{
 		"aggregates", "to_hub", "other_traffic"},
 	"vpn[].sites[]": {"name", "client", "networks"},
 	"safety":        {"removals_after", "max_removed"},
-	"masq":          {"ownership", "source"},
+	"masq":          {"ownership", "source", "max_flows"},
 	"kernel":        {"sysctls"},
 	"control":       {"socket", "group"},
 	"metrics":       {"listen"},

@@ -50,6 +50,7 @@ func (c Config) Settings() []Setting {
 	l.add("safety.max_removed", strconv.Itoa(p.Safety.MaxRemoved)+"%")
 	l.add("masq.ownership", string(p.Masq.Ownership))
 	l.add("masq.source", pick(p.Masq.Masquerade, "masquerade", "address"))
+	l.add("masq.max_flows", strconv.Itoa(p.Masq.MaxFlows))
 	l.add("kernel.sysctls", pick(p.SetSysctls, "set", "check"))
 	l.add("control.socket", c.Control.Socket)
 	l.add("control.group", c.Control.Group)

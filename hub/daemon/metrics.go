@@ -91,6 +91,12 @@ func (m *metrics) write(ctx context.Context, w io.Writer) error {
 	}
 	p.add(kindGauge, "clients", "Connected VPN clients.", float64(len(s.Clients)))
 	p.add(kindGauge, "clients_lacking", "Connected clients that lack a reachable prefix.", float64(lacking))
+	if m.d.opts.Conntrack != nil {
+		if entries, limit, err := m.d.opts.Conntrack(ctx); err == nil {
+			p.add(kindGauge, "conntrack_entries", "Flows that the kernel tracks.", float64(entries))
+			p.add(kindGauge, "conntrack_limit", "Flows that the kernel can track; 0: it does not say.", float64(limit))
+		}
+	}
 	spokes := s.Spokes
 	if s.HubVPC != nil {
 		spokes = append(spokes, *s.HubVPC)

@@ -38,6 +38,8 @@ type Options struct {
 	Clients func(context.Context, hub.Desired) ([]control.Client, []hub.Problem)
 	// Counters reads the firewall's counters by spoke number.
 	Counters func(context.Context) (map[uint16]Counter, error)
+	// Conntrack tells how many flows the kernel tracks and how many it can.
+	Conntrack func(context.Context) (entries, limit uint32, err error)
 	// Flows lists the live flows that come out of a tunnel.
 	Flows func(context.Context, hub.Desired) ([]Flow, error)
 	// Occupied says why a first start must be careful; "" when it need not.

@@ -119,8 +119,8 @@ func (w *watch) silent(r *rig) {
 }
 
 // passing is what nft and ip print and nobody wrote: how long a learned route lives,
-// and who owns a table just now.
-var passing = regexp.MustCompile(` expires \d+sec| progname hubd|\bowner\b`)
+// who owns a table just now, and the sources that have flows just now.
+var passing = regexp.MustCompile(` expires \d+sec| progname hubd|\bowner\b|(?s)(\n\t+elements = \{ [^}]* ct count over [^}]*\})`)
 
 // standing is everything that hubd keeps, as nft and ip print it, with handles and
 // without counters, and the VPC route tables.
