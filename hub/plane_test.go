@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -99,6 +101,21 @@ func (f *fakePlane) Apply(_ context.Context, _ hub.View, changes []hub.Change) (
 		}
 	}
 	return f.view(), errors.Join(errs...)
+}
+
+// Recall is what masq's place tells of the numbers.
+func (f *fakePlane) Recall(context.Context) (map[netip.Prefix]uint32, error) {
+	f.place.mu.Lock()
+	defer f.place.mu.Unlock()
+	out := make(map[netip.Prefix]uint32)
+	for key, o := range f.place.have[f.name] {
+		prefix, err := netip.ParsePrefix(strings.TrimPrefix(key, "reach "))
+		mark, merr := strconv.ParseUint(o.Value, 0, 32)
+		if f.name == hub.PlaneMasq && err == nil && merr == nil {
+			out[prefix] = uint32(mark)
+		}
+	}
+	return out, f.readErr
 }
 
 func (f *fakePlane) change(c hub.Change) error {

@@ -23,6 +23,7 @@ type Input struct {
 	// first pass, nothing is removed before the hub's own source has given a fresh answer.
 	Doubt  string
 	Paused map[PlaneName]bool
+	Undo   *Undo // nil: decide; else take a pass back
 	// Save makes durable what Decide and the guard remember, and the want, before anything
 	// is applied. It is called only when one of them changed. When it fails nothing is applied.
 	Save func(context.Context, Remembered, Desired) error
@@ -97,9 +98,13 @@ func (r *Reconciler) Pass(ctx context.Context, in Input) (Report, Remembered) {
 	r.pass.Lock()
 	defer r.pass.Unlock()
 
+	in.Remembered = r.recall(ctx, in)
 	want, problems, mem := Decide(in.Policy, in.Topology, in.Remembered)
 	verdict := Guard(in.Prev, want, in.Topology, in.Policy, mem, in.AllowRemovals)
 	want, mem = verdict.Desired, verdict.Remembered
+	if in.Undo != nil {
+		want, mem, problems, verdict = in.Undo.Want, in.Remembered, nil, Verdict{}
+	}
 
 	mode := in.mode()
 	rep := Report{Started: in.At, Mode: mode, DryRun: in.DryRun, Desired: want, Topology: in.Topology, Held: verdict.Held}
@@ -112,8 +117,9 @@ func (r *Reconciler) Pass(ctx context.Context, in Input) (Report, Remembered) {
 		add:     mode == ModeAdd || mode == ModeSync,
 		remove:  mode == ModeSync,
 		verdict: verdict,
+		undo:    in.Undo,
 	}
-	if reason := r.doubtful(in); reason != "" && p.remove {
+	if reason := r.doubtful(in); reason != "" && p.remove && in.Undo == nil {
 		p.remove = false
 		rep.Problems = append(rep.Problems, Problem{Code: LedgerDoubt, Subject: "state", Detail: reason, Mend: Mend(LedgerDoubt)})
 	}

@@ -10,8 +10,12 @@ import (
 	"peerhub/hub/failpoint"
 )
 
-// lastTemp is the pattern of last.json's temporary files.
-const lastTemp = ".last-*.tmp"
+// lastTemp is the pattern of last.json's temporary files, allTemp of all in the directory:
+// the notes have theirs.
+const (
+	lastTemp = ".last-*.tmp"
+	allTemp  = ".*.tmp"
+)
 
 // WriteLast writes v as dir/last.json (0640), whole or not at all, also through a power cut:
 // the new file is on the disk before it takes the old one's name.
@@ -70,13 +74,13 @@ func ReadLast(dir string, v any) error {
 
 // sweep removes temporary files that a killed hubd left.
 func sweep(dir string) error {
-	names, err := filepath.Glob(filepath.Join(dir, lastTemp))
+	names, err := filepath.Glob(filepath.Join(dir, allTemp))
 	if err != nil {
 		return fmt.Errorf("looking for temporary files in %s: %w", dir, err)
 	}
 	for _, name := range names {
 		if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("removing an unfinished report: %w", err)
+			return fmt.Errorf("removing an unfinished file: %w", err)
 		}
 	}
 	return nil
