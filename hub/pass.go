@@ -13,6 +13,7 @@ type pass struct {
 	add, remove bool // what may be applied
 	keepOrders  bool // Repair goes on with the orders it has
 	verdict     Verdict
+	undo        *Undo // nil: an ordinary pass
 }
 
 // run observes every plane, adds along the path, removes the other way, and fills rep.
@@ -40,7 +41,7 @@ func (p *pass) run(ctx context.Context, want Desired, rep *Report) {
 		}
 	}
 	for _, t := range slices.Backward(turns) {
-		p.removals(ctx, t)
+		p.remains(ctx, t)
 	}
 	for _, t := range turns {
 		t.finish(rep)
@@ -71,9 +72,9 @@ func (p *pass) additions(ctx context.Context, t *turn) {
 	t.rep.Lacks = lacksOf(t.view, t.want, t.plan())
 }
 
-// removals is the plane's turn on the way back. They look at the want without the holds
+// remains is the plane's turn on the way back: removals. They look at the want without the holds
 // of earlier planes: what nobody wants goes, whatever else is lacking.
-func (p *pass) removals(ctx context.Context, t *turn) {
+func (p *pass) remains(ctx context.Context, t *turn) {
 	s := t.slot
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,12 +83,12 @@ func (p *pass) removals(ctx context.Context, t *turn) {
 		return
 	}
 	if p.remove && !t.paused {
-		t.make(ctx, Removals(t.wholePlan()), t.wholePlan)
+		t.make(ctx, p.removals(t.rep.Plane, t.wholePlan()), t.wholePlan)
 	}
 	if !p.dry && !p.keepOrders {
-		s.orders = &orders{want: t.want, add: p.add && !t.paused, remove: p.remove && !t.paused}
+		s.orders = &orders{want: t.want, add: p.add && !t.paused, remove: p.remove && !t.paused && p.undo == nil}
 	}
 	// What is still to do: additions that earlier planes do not hold up, and all removals.
-	t.rep.Pending = append(Additions(t.plan()), Removals(t.wholePlan())...)
+	t.rep.Pending = append(Additions(t.plan()), p.removals(t.rep.Plane, t.wholePlan())...)
 	t.rep.Lacks = lacksOf(t.view, t.want, t.rep.Pending)
 }
