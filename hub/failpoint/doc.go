@@ -20,4 +20,4 @@ var Points = []string{
 }
 
 // Defences lists the names that Off is called with.
-var Defences = []string{"whole-pages", "guard", "ledger-intent", "owner-flag", "persist-flag", "fully-random", "flow-count"}
+var Defences = []string{"whole-pages", "guard", "ledger-intent", "owner-flag", "persist-flag", "fully-random", "flow-count", "dump-retry", "overrun"}

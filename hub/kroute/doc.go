@@ -24,6 +24,12 @@
 //   - The egress's own subnet stands in its table so that its router's ICMP errors pass that check too.
 //   - The kernel drops all routes of an interface that loses its last address or goes down;
 //     an event says so and they are put back.
+//   - The kernel does not mark a dump of rules that a change interrupted, so rules are read
+//     until two dumps agree. Dumps of links and addresses are marked and read again. A dump of
+//     IPv4 routes goes on by prefix, so what stays is in it.
+//   - No address of an interface is ours: addresses are read, never written. The rules and routes
+//     that an address takes with it when it goes come back with it.
+//   - src_valid_mark and accept_ra have no event: Watch looks at them each second.
 //   - rtnetlink has no generation. A view is kept as long as a subscription saw no
 //     foreign event, and is read anew every minute all the same.
 package kroute

@@ -79,14 +79,40 @@ func retried[T any](read func() (T, error)) (T, error) {
 	var err error
 	for range dumpTries {
 		var got T
-		if got, err = read(); err == nil {
+		got, err = read()
+		interrupted := errors.Is(err, netlink.ErrDumpInterrupted) || errors.Is(err, unix.EINTR)
+		if err == nil || interrupted && failpoint.Off("dump-retry") {
 			return got, nil
 		}
-		if !errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, unix.EINTR) {
+		if !interrupted {
 			break
 		}
 	}
 	return none, err
+}
+
+// errRestless is a dump that was different each time.
+var errRestless = fmt.Errorf("each of %d times something else was read", dumpTries)
+
+// agreed reads until two times in a row gave the same. The kernel marks interrupted dumps of
+// links and addresses, but not of rules (fib_nl_dumprule of 6.18 goes on by counting): where
+// they come in several parts, a change in between makes a rule appear twice or not at all.
+func agreed[T any](read func() (T, error), same func(a, b T) bool) (T, error) {
+	last, err := read()
+	if failpoint.Off("dump-retry") {
+		return last, err
+	}
+	for range dumpTries {
+		if err != nil {
+			return last, err
+		}
+		var next T
+		if next, err = read(); err == nil && same(last, next) {
+			return next, nil
+		}
+		last = next
+	}
+	return last, errors.Join(err, errRestless)
 }
 
 // dump reads all messages of one kind: get is RTM_GETROUTE or RTM_GETRULE.

@@ -3,6 +3,7 @@ package kroute
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -32,12 +33,8 @@ type view struct {
 	foreign map[routeKey]foreignRoute
 	// gateways are the next hops of default routes in main, by interface.
 	gateways map[string]netip.Addr
-	rules    []rule // ours, sorted
-	// byOthers are foreign rules in our range of priorities.
-	byOthers map[rule]bool
-	sysctls  map[string]string // path under /proc/sys -> value
-	// ipv6 is false when the kernel was booted without it. With it there is always a rule.
-	ipv6 bool
+	ruleView
+	sysctls map[string]string // path under /proc/sys -> value
 }
 
 // foreignRoute is somebody else's route in main or in one of our tables.
@@ -53,7 +50,7 @@ func (c *conn) read(in namespace) (*view, error) {
 		return nil, err
 	}
 	v := &view{links: make(map[string]Interface, len(links)), foreign: map[routeKey]foreignRoute{},
-		gateways: map[string]netip.Addr{}, byOthers: map[rule]bool{}}
+		gateways: map[string]netip.Addr{}}
 	names := make(map[uint32]string, len(links))
 	for _, l := range links {
 		v.links[l.Name] = l
@@ -70,20 +67,46 @@ func (c *conn) read(in namespace) (*view, error) {
 				mine = v.addRoute(mine, m, names)
 			}
 		}
-		if msgs, err = c.dump(unix.RTM_GETRULE, fam); err != nil {
-			return nil, fmt.Errorf("list rules: %w", err)
+	}
+	v.routes = newList(mine)
+	if v.ruleView, err = agreed(c.rules, ruleView.same); err != nil {
+		return nil, fmt.Errorf("list rules: %w", err)
+	}
+	v.sysctls, err = in.readSysctls(links)
+	return v, err
+}
+
+// ruleView is what was seen of the rules.
+type ruleView struct {
+	rules []rule // ours, sorted
+	// byOthers are foreign rules in our range of priorities.
+	byOthers map[rule]bool
+	// ipv6 is false when the kernel was booted without it. With it there is always a rule.
+	ipv6 bool
+}
+
+func (a ruleView) same(b ruleView) bool {
+	return a.ipv6 == b.ipv6 && slices.Equal(a.rules, b.rules) && maps.Equal(a.byOthers, b.byOthers)
+}
+
+// rules lists the rules of our range of priorities, as one dump tells them.
+func (c *conn) rules() (ruleView, error) {
+	v := ruleView{byOthers: map[rule]bool{}}
+	for _, fam := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		msgs, err := c.dump(unix.RTM_GETRULE, fam)
+		if err != nil {
+			return v, err
 		}
 		for _, m := range msgs {
-			if familyOf(m) == fam {
+			if familyOf(m) == fam { // without IPv6 the kernel answers for every family
 				v.ipv6 = v.ipv6 || fam == unix.AF_INET6
-				v.addRule(m)
+				v.add(m)
 			}
 		}
 	}
-	v.routes = newList(mine)
 	slices.SortFunc(v.rules, compareRules)
-	v.sysctls, err = in.readSysctls(links)
-	return v, err
+	v.rules = slices.Compact(v.rules)
+	return v, nil
 }
 
 // interfaces lists links and their addresses.
@@ -193,8 +216,8 @@ func routeOf(m []byte, names map[uint32]string) (r route, proto uint8, ok bool) 
 	return r, h.Protocol, r.Dst.IsValid()
 }
 
-// addRule sorts one message of a rule dump into v.
-func (v *view) addRule(m []byte) {
+// add sorts one message of a rule dump into v.
+func (v *ruleView) add(m []byte) {
 	r, proto, ok := ruleOf(m)
 	switch {
 	case !ok || !ours(r.Priority):

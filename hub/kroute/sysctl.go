@@ -1,12 +1,14 @@
 package kroute
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netns"
 
@@ -16,6 +18,8 @@ import (
 const (
 	procSys   = "/proc/sys"
 	ipForward = "net/ipv4/ip_forward"
+	// sysctlLook is how often the sysctls without an event are looked at.
+	sysctlLook = time.Second
 )
 
 // namespace is a network namespace by its file descriptor; none (not open): our own.
@@ -39,14 +43,18 @@ func (n namespace) do(f func() error) error {
 	return <-done
 }
 
-// readSysctls reads what the needs are made of. What does not exist (no IPv6, an
-// interface that just went) is left out.
+// readSysctls reads what the needs are made of.
 func (n namespace) readSysctls(links []Interface) (map[string]string, error) {
 	paths := []string{ipForward, conf4("all", "rp_filter"), conf4("all", "src_valid_mark"), conf6("all", "forwarding")}
 	for _, l := range links {
-		paths = append(paths, conf4(l.Name, "rp_filter"), conf4(l.Name, "src_valid_mark"),
+		paths = append(paths, conf4(l.Name, "forwarding"), conf4(l.Name, "rp_filter"), conf4(l.Name, "src_valid_mark"),
 			conf6(l.Name, "forwarding"), conf6(l.Name, "accept_ra"))
 	}
+	return n.read(paths)
+}
+
+// read reads sysctls. What does not exist (no IPv6, an interface that just went) is left out.
+func (n namespace) read(paths []string) (map[string]string, error) {
 	out := make(map[string]string, len(paths))
 	err := n.do(func() error {
 		for _, p := range paths {
@@ -77,6 +85,56 @@ func (n namespace) writeSysctl(path, value string) error {
 	})
 }
 
+// lookAtSysctls calls back when a sysctl without an event is not as it was read, until ctx ends.
+func (p *Plane) lookAtSysctls(ctx context.Context, changed func()) {
+	tick := time.NewTicker(sysctlLook)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		p.mu.Lock()
+		seen := p.seen
+		p.mu.Unlock()
+		if seen == nil || p.stale.Load() {
+			continue // it is read anew anyway
+		}
+		// What cannot be read now is for Observe to tell of.
+		if now, err := p.in.read(seen.eventless()); err != nil || !subset(now, seen.sysctls) {
+			p.stale.Store(true)
+			changed()
+		}
+	}
+}
+
+// eventless are the sysctls a need of v may be about whose change no event tells of: those
+// of the interfaces that routes of ours leave by.
+func (v *view) eventless() []string {
+	paths := []string{conf4("all", "src_valid_mark")}
+	devs := map[string]bool{"": true}
+	last := ""
+	for _, r := range v.routes.all() {
+		if r.Dev != last && !devs[r.Dev] {
+			devs[r.Dev] = true
+			paths = append(paths, conf4(r.Dev, "src_valid_mark"), conf6(r.Dev, "accept_ra"))
+		}
+		last = r.Dev
+	}
+	return paths
+}
+
+// subset reports whether all of a is in b.
+func subset(a, b map[string]string) bool {
+	for k, v := range a {
+		if was, ok := b[k]; !ok || was != v {
+			return false
+		}
+	}
+	return true
+}
+
 // need is a sysctl that must have a value, and why.
 type need struct {
 	path, value, why string
@@ -92,12 +150,21 @@ func (v *view) needs(d hub.Desired) []need {
 	if v.sysctls[ipForward] != "1" {
 		out = append(out, need{ipForward, "1", "the hub forwards nothing", hub.Unit{Kind: hub.UnitBase}})
 	}
+	forwards := func(dev string, unit hub.Unit) {
+		if v.sysctls[ipForward] == "1" && v.sysctls[conf4(dev, "forwarding")] == "0" {
+			out = append(out, need{conf4(dev, "forwarding"), "1", "the hub forwards nothing that comes in by " + dev, unit})
+		}
+	}
+	for _, t := range d.Base.Tunnels {
+		forwards(t.Name, hub.Unit{Kind: hub.UnitBase})
+	}
 	for _, e := range d.Base.Egresses {
 		dev := string(e.ID)
 		if _, ok := v.links[dev]; !ok {
 			continue
 		}
 		unit := hub.Unit{Kind: hub.UnitEgress, Egress: e.ID}
+		forwards(dev, unit)
 		// The kernel takes the larger rp_filter and either src_valid_mark of all and the device.
 		filter := max(v.sysctls[conf4("all", "rp_filter")], v.sysctls[conf4(dev, "rp_filter")])
 		if filter > "0" && v.sysctls[conf4("all", "src_valid_mark")] != "1" && v.sysctls[conf4(dev, "src_valid_mark")] != "1" {

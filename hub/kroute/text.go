@@ -5,8 +5,6 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-
-	"peerhub/hub"
 )
 
 // object is the identity of a route, as it stands in changes: "route 10.1.0.0/16 table 26741".
@@ -185,25 +183,6 @@ func (v *view) parseRule(object string) (rule, error) {
 func parseNumber(s string) (uint32, error) {
 	n, err := strconv.ParseUint(s, 0, 32)
 	return uint32(n), err
-}
-
-// Text prints want as commands of ip and sysctl, which make the same state by hand.
-func Text(d hub.Desired) string {
-	var s strings.Builder
-	if d.Base.SetSysctls {
-		s.WriteString("sysctl -w net.ipv4.ip_forward=1\n")
-	}
-	done := map[routeKey]bool{}
-	for w := range wantRoutes(d) {
-		if !done[w.it.routeKey] {
-			s.WriteString(w.it.command("replace") + "\n")
-		}
-		done[w.it.routeKey] = true
-	}
-	for _, w := range wantRules(d) {
-		s.WriteString(w.it.command("add") + "\n")
-	}
-	return s.String()
 }
 
 // command is the ip command that does verb to the route.

@@ -2,7 +2,6 @@ package kroute
 
 import (
 	"net/netip"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -11,85 +10,6 @@ import (
 	"github.com/vishvananda/netlink"
 	"peerhub/hub"
 )
-
-func TestWhatIsWantedAsText(t *testing.T) {
-	egress := func(id string, class uint8) hub.Egress {
-		return hub.Egress{ID: hub.EgressID(id), Class: class, Gateway: netip.MustParseAddr("10.100.0.1")}
-	}
-	alias := reach("vpc-a", "10.200.0.0/16", "eth0", 1)
-	alias.Real = netip.MustParsePrefix("10.110.0.0/16")
-	for _, c := range []struct {
-		name string
-		give hub.Desired
-		want string
-	}{
-		{"nothing", hub.Desired{}, ""},
-		{"the lowest and the highest class, and two that do not exist", hub.Desired{Base: hub.Base{
-			Egresses: []hub.Egress{egress("eth0", 1), egress("eth9", 59), egress("eth10", 60), egress("eth11", 0)},
-			Tunnels:  []hub.Tunnel{{Name: "tun0", Other: hub.OtherLeave}},
-		}}, `
-ip route replace unreachable default table 26741 proto 104 metric 4278198272
-ip route replace unreachable default table 26799 proto 104 metric 4278198272
-ip rule add pref 26740 iif tun0 fwmark 0x1000000/0x7f000000 lookup 26741 protocol 104
-ip rule add pref 26798 iif tun0 fwmark 0x3b000000/0x7f000000 lookup 26799 protocol 104
-`},
-		{"an alias is routed as what it stands for, a reach by an unknown way out not at all", hub.Desired{
-			Base:    hub.Base{Egresses: []hub.Egress{egress("eth0", 1)}},
-			Reaches: []hub.Reach{alias, reach("vpc-b", "10.120.0.0/16", "eth7", 7)},
-		}, `
-ip route replace 10.110.0.0/16 via 10.100.0.1 dev eth0 onlink table 26741 proto 104
-ip route replace unreachable default table 26741 proto 104 metric 4278198272
-`},
-		{"an egress without a gateway, and one network named twice", hub.Desired{
-			Base: hub.Base{
-				Egresses: []hub.Egress{{ID: "ppp0", Class: 1}},
-				Tunnels:  []hub.Tunnel{{Name: "tun0", Sites: prefixes("172.168.0.0/24", "172.168.0.0/24")}},
-			},
-			Reaches: []hub.Reach{reach("vpc-a", "10.110.0.0/16", "ppp0", 1), reach("vpc-b", "10.110.0.0/16", "ppp0", 1)},
-		}, `
-ip route replace 172.168.0.0/24 dev tun0 table main proto 104
-ip route replace blackhole default table 26740 proto 104
-ip -6 route replace blackhole ::/0 table 26740 proto 104 metric 1024
-ip route replace 10.110.0.0/16 dev ppp0 table 26741 proto 104
-ip route replace unreachable default table 26741 proto 104 metric 4278198272
-ip rule add pref 26740 iif tun0 fwmark 0x1000000/0x7f000000 lookup 26741 protocol 104
-ip rule add pref 26799 iif tun0 lookup 26740 protocol 104
-ip -6 rule add pref 26799 iif tun0 lookup 26740 protocol 104
-`},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			got := strings.Split(Text(c.give), "\n")
-			want := strings.Split(strings.TrimPrefix(c.want, "\n"), "\n")
-			less := func(s []string) map[string]bool {
-				m := map[string]bool{}
-				for _, l := range s {
-					m[l] = true
-				}
-				return m
-			}
-			if diff := cmp.Diff(less(want), less(got)); diff != "" || len(got) != len(want) {
-				t.Errorf("(-want +got):\n%s\n%s", diff, Text(c.give))
-			}
-		})
-	}
-}
-
-// The exported text, run by ip itself, leaves nothing for the plane to do.
-func TestTheTextMakesTheSameState(t *testing.T) {
-	n := hubNS(t)
-	p := n.plane()
-	d := twoWays()
-	d.Base.SetSysctls = true
-	n.sh("sysctl -qw net.ipv4.ip_forward=0\n" + Text(d))
-	if got := pass(t, p, d); len(got) > 0 {
-		t.Errorf("still to do after the text was run: %v", got)
-	}
-	n.sh(strings.SplitAfter(Text(hub.Desired{Base: d.Base}), "\n")[1])
-	n.run("ip", "route", "del", "10.110.0.0/16", "table", "26741")
-	if got := pass(t, p, d); len(got) != 1 {
-		t.Errorf("control: one line less, but changes are %v", got)
-	}
-}
 
 func TestRoutesAndRulesReadBackFromTheirText(t *testing.T) {
 	for w := range wantRoutes(twoWays()) {

@@ -10,10 +10,12 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"peerhub/hub/failpoint"
 )
 
 // groups are the events a view depends on. The NETCONF groups tell of changed forwarding
-// and rp_filter.
+// and rp_filter; the other sysctls have no event (net/ipv4/devinet.c, devinet_conf_proc).
 var groups = []uint{
 	unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR,
 	unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV4_NETCONF,
@@ -21,7 +23,8 @@ var groups = []uint{
 }
 
 // Watch calls back when somebody else changed what a view depends on, until ctx ends. It
-// also calls back once when events were lost. What our own writes cause is not heard.
+// also calls back once when events were lost. What our own writes cause is not heard,
+// except of sysctls. Two calls may be made at once.
 func (p *Plane) Watch(ctx context.Context, changed func()) error {
 	sock, err := nl.SubscribeAt(p.ns, netns.None(), unix.NETLINK_ROUTE, groups...)
 	if err != nil {
@@ -43,12 +46,24 @@ func (p *Plane) Watch(ctx context.Context, changed func()) error {
 	p.stale.Store(true) // nobody listened until now
 	p.watching.Add(1)
 	defer p.watching.Add(-1)
+	looking, endLooking := context.WithCancel(ctx)
+	looked := make(chan struct{})
+	go func() {
+		defer close(looked)
+		p.lookAtSysctls(looking, changed)
+	}()
+	defer func() {
+		endLooking()
+		<-looked
+	}()
 	for {
 		msgs, _, err := sock.Receive()
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, unix.ENOBUFS):
+		case errors.Is(err, unix.ENOBUFS) && failpoint.Off("overrun"):
+			continue
+		case errors.Is(err, unix.ENOBUFS): // nobody knows what was not heard
 			p.stale.Store(true)
 			changed()
 			continue

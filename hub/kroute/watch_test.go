@@ -207,11 +207,3 @@ func TestLostEventsLeadToOneFullRead(t *testing.T) {
 		return calls.Load() > heard
 	})
 }
-
-func TestSysctlEventsWakeUs(t *testing.T) {
-	n := hubNS(t)
-	p := n.plane()
-	calls := watched(t, p, nil)
-	n.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
-	eventually(t, "a call", func() bool { return calls.Load() > 0 })
-}
