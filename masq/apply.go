@@ -314,9 +314,14 @@ func (p *Plane) reached(before *state, j *job, sent bool) (*state, error) {
 	if !alone || len(j.failed) > 0 {
 		return p.observe()
 	}
-	st := state{generation: now, table: before.table, keep: before.keep, damage: before.damage, elements: before.elements}
+	st := state{generation: now, table: before.table, keep: before.keep, damage: before.damage, elements: before.elements, foreign: before.foreign}
 	if j.table != nil {
 		st.table, st.damage = *j.table, ""
+		made, err := p.readTable(p.table)
+		if err != nil {
+			return nil, err
+		}
+		st.table.handle = made.handle
 	}
 	if j.keep != nil {
 		st.keep = *j.keep

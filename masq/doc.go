@@ -37,6 +37,11 @@
 // until the table is back. auto is persist where the kernel knows it and an installed nft
 // can print it: nft 1.0.6 saves the flag as nothing and then refuses the whole file.
 //
+// Other people's chains, foreign.go: what stands in the way of our packets is named as
+// FOREIGN_CHAIN. Packets of ours are led through the rules that the kernel lists (trace.go); a
+// rule that asks for what is not known of them, such as a port, is nobody's harm. Rules of
+// iptables-legacy are in no nftables list and not seen.
+//
 // Be aware:
 //   - Whoever else marks what comes out of a tunnel loses that mark on flows to a spoke: it
 //     is replaced when the flow begins, and the packet mark again with every packet. A mark

@@ -15,8 +15,10 @@ import (
 // Constants of linux/netfilter/nf_tables.h that x/sys/unix does not have.
 const (
 	policyAccept      = 1   // NF_ACCEPT
+	tableDormant      = 0x1 // NFT_TABLE_F_DORMANT
 	tableOwner        = 0x2 // NFT_TABLE_F_OWNER, Linux 5.12
 	tablePersist      = 0x4 // NFT_TABLE_F_PERSIST, Linux 6.9
+	attrTableHandle   = 4   // NFTA_TABLE_HANDLE
 	attrTableUserdata = 6   // NFTA_TABLE_USERDATA
 	attrTableOwner    = 7   // NFTA_TABLE_OWNER
 	attrSetExpr       = 17  // NFTA_SET_EXPR

@@ -18,6 +18,7 @@ type tableState struct {
 	flags  uint32
 	owner  uint32 // netlink port of the socket that owns it, 0: nobody
 	note   string
+	handle uint64 // grows with every table that is made
 }
 
 // state is what the kernel has: a snapshot, never changed once it is in a View.
@@ -27,7 +28,8 @@ type state struct {
 	keep       tableState
 	damage     string // the first thing that is not as the skeleton has it
 	elements   elements
-	flows      []uint32 // marks of ours in conntrack that `out` did not have at the start
+	foreign    []*foreignTable // of others, that forwarded packets come to
+	flows      []uint32        // marks of ours in conntrack that `out` did not have at the start
 
 	satisfied atomic.Pointer[hub.Desired] // a want for which there was nothing to do
 }
@@ -142,6 +144,9 @@ func (p *Plane) list() (*state, error) {
 	if st.keep, err = p.readTable(keepName(p.table)); err != nil {
 		return nil, err
 	}
+	if st.foreign, err = p.readForeign(); err != nil {
+		return nil, err
+	}
 	if !st.table.exists {
 		return st, nil
 	}
@@ -180,6 +185,7 @@ func (p *Plane) readTable(name string) (tableState, error) {
 		t = tableState{
 			exists: true, flags: num32(f[unix.NFTA_TABLE_FLAGS]),
 			owner: num32(f[attrTableOwner]), note: noteOf(f[attrTableUserdata]),
+			handle: num64(f[attrTableHandle]),
 		}
 	}
 	return t, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"sync"
 
@@ -40,6 +41,9 @@ type Plane struct {
 	flows     []uint32 // marks found there that `out` did not have
 	conntrack error
 	occupied  Occupancy // at the last Observe
+	judged    *state    // for which harmed was found
+	harmed    []hub.Problem
+	index     func(name string) (uint32, bool) // of an interface
 }
 
 var (
@@ -53,7 +57,10 @@ func Open(ctx context.Context, o Options) (*Plane, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	p := &Plane{table: o.Table, asked: o.Ownership, programs: make(map[shape]program)}
+	p := &Plane{table: o.Table, asked: o.Ownership, programs: make(map[shape]program), index: interfaceIndex}
+	if o.NetNS != 0 {
+		p.index = func(string) (uint32, bool) { return 0, false } // of another namespace
+	}
 	if p.table == "" {
 		p.table = DefaultTable
 	}
@@ -75,6 +82,14 @@ func Open(ctx context.Context, o Options) (*Plane, error) {
 	}
 	p.inForce = p.abilities.choose(p.asked)
 	return p, nil
+}
+
+func interfaceIndex(name string) (uint32, bool) {
+	i, err := net.InterfaceByName(name)
+	if err != nil {
+		return 0, false
+	}
+	return uint32(i.Index), true
 }
 
 // program is the skeleton of a shape.
@@ -138,6 +153,7 @@ func (p *Plane) Observe(ctx context.Context) (hub.View, error) {
 			return nil, fmt.Errorf("read the ruleset generation: %w", err)
 		}
 		if now == p.last.generation {
+			p.judgeForeign()
 			return p.view(p.last), nil
 		}
 	}
@@ -150,11 +166,20 @@ func (p *Plane) Observe(ctx context.Context) (hub.View, error) {
 	}
 	st.flows = p.flows
 	p.last = st
+	p.judgeForeign()
 	return p.view(st), nil
 }
 
+// judgeForeign looks at other people's chains once for every state. What a change of ours
+// means for them is seen by the next Observe.
+func (p *Plane) judgeForeign() {
+	if p.judged != p.last {
+		p.judged, p.harmed = p.last, p.judge(p.last)
+	}
+}
+
 func (p *Plane) view(st *state) *View {
-	return &View{state: st, table: p.table, port: p.sock.port(), abilities: p.abilities, asked: p.asked, conntrack: p.conntrack, occupied: p.occupied}
+	return &View{state: st, table: p.table, port: p.sock.port(), abilities: p.abilities, asked: p.asked, conntrack: p.conntrack, occupied: p.occupied, harmed: p.harmed}
 }
 
 // Cleanup removes our two tables and nothing else. Tables that are not there are fine.

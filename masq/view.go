@@ -20,6 +20,7 @@ type View struct {
 	asked     hub.Ownership // when the want names none
 	conntrack error         // why conntrack could not be read
 	occupied  Occupancy
+	harmed    []hub.Problem // by other people's chains
 }
 
 // mode is the ownership mode for a want.
@@ -96,9 +97,9 @@ func giveWay(changes []hub.Change) []hub.Change {
 // byPrefix begins the detail of an interval that is replaced by another one.
 const byPrefix = "by "
 
-// Problems says what the kernel cannot do.
+// Problems says what the kernel cannot do, and what stands in the way of our packets.
 func (v *View) Problems(want hub.Desired) []hub.Problem {
-	var out []hub.Problem
+	out := slices.Clone(v.harmed)
 	if asked := cmp.Or(want.Base.Ownership, v.asked); asked == hub.OwnershipPersist && !v.abilities.persist {
 		out = append(out, hub.Problem{Code: hub.KernelLacks, Subject: "table inet " + v.table,
 			Detail: "masq.ownership is persist; plain is in force: " + v.mode(want).Why, Mend: "masq: {ownership: auto}"})
