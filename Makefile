@@ -18,7 +18,7 @@ TOOLS    := openvpn nft ip ss tc iptables iptables-restore ping conntrack tcpdum
 # A shell that a person became root in may lack the folders of nft and ip.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
-.PHONY: help build demo demo-down test faults lint check bench install clean deps docs
+.PHONY: help build demo demo-down test faults lint check bench install clean deps docs properties planted fuzz soak
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,12 @@ test: deps ## every test, with the race detector (root)
 
 faults: deps ## the whole fault suite (root, about an hour); writes faults.json and docs/faults.md
 	@$(GO) run ./test/faults -docs docs/faults.md
+
+properties: ## 200,000 passes of the property tests of the core
+	$(GO) test -count=1 -timeout 20m ./hub -run 'TestLivesOfCompanies' -passes 200000 -v
+
+planted: ## three planted bugs, each of which the property tests must find within a minute
+	$(GO) test -count=1 ./test/planted -all -v
 
 lint: ## gofmt, go vet, staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt differs: $$out"; exit 1; fi

@@ -368,3 +368,22 @@ func TestGuardDoesNotWriteIntoItsInput(t *testing.T) {
 		t.Errorf("since: %v", mem.Absent)
 	}
 }
+
+// What is held stays held: newcomers in the same answer do not make it a small share.
+func TestNewcomersDoNotLiftTheLimit(t *testing.T) {
+	s := newStory(t)
+	s.policy.Safety = hub.Safety{RemovalsAfter: 1, MaxRemoved: 40}
+	old := []hub.Peering{pcx(1, billing, "10.110.0.0/16"), pcx(2, billing, "10.111.0.0/16"), pcx(3, billing, "10.112.0.0/16")}
+	s.with(survey(topology(old...), 1))
+	answer := survey(topology(old[0], pcx(4, billing, "10.113.0.0/16"), pcx(5, billing, "10.114.0.0/16"), pcx(6, billing, "10.115.0.0/16")), 2)
+	for range 3 {
+		s.with(answer)
+		if n := len(s.verdict.Held); n != 2 {
+			t.Fatalf("%d prefixes are held, want 2: %v", n, reached(s.verdict.Desired))
+		}
+	}
+	s.allow = true
+	if s.with(answer); len(s.verdict.Held) > 0 {
+		t.Errorf("allowed, and yet held: %v", s.verdict.Held)
+	}
+}

@@ -22,6 +22,9 @@ func (g *guard) assemble() {
 	g.keepSpokes()
 	g.keepRoutes()
 	g.want.sort()
+	if run := &g.memory.Run; len(run.Removed) == 0 { // held so far: the share is of the fewest that stood meanwhile
+		run.Reaches = min(run.Reaches, len(g.want.Reaches))
+	}
 	peerings := make(map[SpokeID]PeeringID, len(g.want.Spokes))
 	for _, s := range g.want.Spokes {
 		peerings[s.ID] = s.Peering

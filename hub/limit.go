@@ -37,6 +37,7 @@ func (g *guard) limit() {
 		over = fmt.Sprintf("that makes %d of %d prefixes of %d spokes in a row, more than %d %%", total, run.Reaches, len(run.Removed), g.policy.Safety.MaxRemoved)
 	}
 	if over != "" {
+		g.memory.Run.Reaches = run.Reaches // what comes meanwhile makes the share no smaller
 		g.refuseAll(over)
 		return
 	}
