@@ -13,6 +13,9 @@ import (
 	"modernc.org/sqlite"
 )
 
+// fileMode is that of every file here: hubd writes, its group reads.
+const fileMode = 0o640
+
 // schemaVersion is the layout of state.db, kept in its user_version.
 const schemaVersion = 1
 
@@ -52,21 +55,22 @@ func (e *NewerError) Error() string {
 // errBroken is wrapped by errors that say a file cannot be trusted.
 var errBroken = errors.New("broken")
 
-// dsn names the database for the driver. Every connection has a small cache and waits for
-// the disk at each commit.
+// dsn names the database for the driver. Every connection has a small cache. With
+// synchronous FULL each commit is on the disk when it returns. The log is folded into the
+// database at a quarter of a megabyte: a small disk holds both.
 func dsn(path string, synchronous string) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() +
-		"?_pragma=busy_timeout(2000)&_pragma=cache_size(-256)&_pragma=synchronous(" + synchronous + ")"
+		"?_pragma=busy_timeout(2000)&_pragma=cache_size(-256)&_pragma=wal_autocheckpoint(64)&_pragma=synchronous(" + synchronous + ")"
 }
 
 // openDB opens state.db and verifies all of it. fresh: it was made or had nothing in it.
 // errBroken: it cannot be trusted.
 func openDB(path string) (db *sql.DB, fresh bool, err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite would make it readable for all
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode) // SQLite would make it readable for all
 	if err != nil {
 		return nil, false, fmt.Errorf("opening the state: %w", err)
 	}
-	if err := f.Close(); err != nil {
+	if err := errors.Join(f.Chmod(fileMode), f.Close()); err != nil { // whatever the umask, or an older hubd, left
 		return nil, false, fmt.Errorf("opening the state: %w", err)
 	}
 	db, err = sql.Open("sqlite", dsn(path, "FULL"))

@@ -39,7 +39,7 @@ func writeWhole(path string, v any) (err error) {
 	}()
 	enc := json.NewEncoder(f)
 	enc.SetIndent("", " ")
-	err = errors.Join(enc.Encode(v), f.Chmod(0o640), f.Sync(), f.Close())
+	err = errors.Join(enc.Encode(v), f.Chmod(fileMode), f.Sync(), f.Close())
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -496,18 +497,34 @@ func TestLastReportIsReadableForTheGroupAndMissingIsTold(t *testing.T) {
 	}
 }
 
-func TestFilesArePrivate(t *testing.T) {
+func TestFilesAreForTheOwnerAndItsGroup(t *testing.T) {
+	modes := func(dir string, want map[string]fs.FileMode) {
+		t.Helper()
+		for name, mode := range want {
+			info, err := os.Stat(filepath.Join(dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := info.Mode().Perm(); got != mode {
+				t.Errorf("%s: %v, want %v", name, got, mode)
+			}
+		}
+	}
 	dir := filepath.Join(t.TempDir(), "new")
 	s := open(t, dir)
-	defer closeState(t, s)
 	fill(t, s)
-	for name, want := range map[string]fs.FileMode{".": 0o750, "state.db": 0o600, "state.db-wal": 0o600} {
-		info, err := os.Stat(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := info.Mode().Perm(); got != want {
-			t.Errorf("%s: %v, want %v", name, got, want)
-		}
+	modes(dir, map[string]fs.FileMode{".": 0o750, "state.db": 0o640, "state.db-wal": 0o640})
+	closeState(t, s)
+
+	if err := os.Chmod(filepath.Join(dir, "state.db"), 0o600); err != nil { // as an older hubd left it
+		t.Fatal(err)
+	}
+	strict := t.TempDir()
+	defer syscall.Umask(syscall.Umask(0o077)) // as in the unit
+	for _, d := range []string{dir, strict} {
+		s := open(t, d)
+		fill(t, s)
+		modes(d, map[string]fs.FileMode{"state.db": 0o640, "state.db-wal": 0o640})
+		closeState(t, s)
 	}
 }
