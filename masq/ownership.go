@@ -119,8 +119,12 @@ func (a abilities) choose(asked hub.Ownership) Mode {
 	return Mode{hub.OwnershipPersist, "kernel and nft know the table flag persist"}
 }
 
-// tableFlags are the flags of the main table in a mode.
+// tableFlags are the flags of the main table in a mode: never owner without persist, with which
+// the table would go when the daemon does.
 func tableFlags(m hub.Ownership) uint32 {
+	if failpoint.Off("owner-with-persist") {
+		return tableOwner
+	}
 	if m == hub.OwnershipPersist {
 		return tableOwner | tablePersist
 	}
