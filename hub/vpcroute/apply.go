@@ -308,13 +308,17 @@ func (p *Plane) refused(j job, err error) {
 		return
 	case awsapi.IsRouteLimit(err):
 		w.code, w.until = hub.RouteQuota, now.Add(fullFor)
-		w.detail = fmt.Sprintf("%s is full: %s", j.place.table, err)
+		w.detail = fmt.Sprintf("%s is full: %s%s", j.place.table, err, p.aggregation(j.place.table))
 		p.waits[place{table: j.place.table}] = w
 	case awsapi.IsDenied(err), awsapi.IsRoleRefused(err):
 		w.code, w.until = hub.RouteDenied, now.Add(backoff)
 	case awsapi.IsTransient(err):
 	default:
 		w.until = now.Add(backoff)
+	}
+	if failpoint.Off("route-backoff") {
+		w.until = now
+		p.waits[place{table: j.place.table}] = wait{}
 	}
 	p.waits[j.place] = w
 	p.changed = true

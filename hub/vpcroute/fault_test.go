@@ -2,6 +2,8 @@ package vpcroute_test
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -61,6 +63,40 @@ func TestAFullTableStopsOnlyItself(t *testing.T) {
 	w.deleteRoute(hubAccount, tokyo, hubTable, "192.168.1.0/24")
 	w.offset += 11 * time.Minute
 	w.expect("problems when there is room", codes(w.pass()), nil)
+}
+
+// Who is told of a full table hears which routes fit into one.
+func TestAFullTableSaysWhatFitsIntoOne(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ec2sim.Options{Quotas: ec2sim.Quotas{RoutesPerTable: 6}})
+	w.vpc("vpc-0a00000d", svcAccount, tokyo, "rtb-0a00000d", "10.150.0.0/18", "10.150.64.0/18", "10.150.128.0/17", "10.160.0.0/18")
+	must(t)(w.AddPeering(ec2sim.PeeringSpec{ID: "pcx-0a00000d", Requester: hubVPC, Accepter: "vpc-0a00000d"}))
+	w.pass()
+	w.vpc("vpc-0a00000e", svcAccount, tokyo, "rtb-0a00000e", "10.170.0.0/16")
+	must(t)(w.AddPeering(ec2sim.PeeringSpec{Requester: hubVPC, Accepter: "vpc-0a00000e"}))
+	rep := w.pass()
+	i := slices.IndexFunc(rep.Problems, func(p hub.Problem) bool { return p.Code == hub.RouteQuota })
+	if i < 0 || !strings.Contains(rep.Problems[i].Detail, "6 static routes. 10.150.0.0/16 covers 3 routes toward pcx-0a00000d") {
+		t.Fatalf("problems: %v", rep.Problems)
+	}
+	for _, r := range []string{"10.150.0.0/18", "10.150.64.0/18", "10.150.128.0/17"} {
+		w.deleteRoute(hubAccount, tokyo, hubTable, r)
+	}
+	w.add(hubTable, "10.150.0.0/16", "pcx-0a00000d") // as it says
+	w.offset += 11 * time.Minute
+	w.pass()
+	w.pass()
+	w.expect("hub", w.routes(hubAccount, tokyo, hubTable), append(slices.Clone(wantHub), "10.150.0.0/16 pcx-0a00000d", "10.160.0.0/18 pcx-0a00000d", "10.170.0.0/16 "+w.peeringTo("vpc-0a00000e")))
+}
+
+// peeringTo is the id of the peering with a VPC.
+func (w *world) peeringTo(vpc hub.VPCID) string {
+	for _, p := range w.top.Peerings {
+		if p.Peer.VPC == vpc {
+			return string(p.ID)
+		}
+	}
+	return ""
 }
 
 // What Describe does not show yet is neither made twice nor taken for gone.

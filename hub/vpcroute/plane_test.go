@@ -3,6 +3,7 @@ package vpcroute_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -170,8 +171,12 @@ func TestForeignRoutesAreNeverRemoved(t *testing.T) {
 	w.add(hubTable, "192.168.8.0/24", "tgw-0a000001")
 	w.pass()
 	w.deletePeering(farPeering)
-	w.pass()
+	rep := w.pass()
 	w.expect("hub", w.routes(hubAccount, tokyo, hubTable), []string{wantHub[0], "192.168.8.0/24 tgw-0a000001", "192.168.9.0/24 " + farPeering + " blackhole"})
+	i := slices.IndexFunc(rep.Problems, func(p hub.Problem) bool { return p.Code == hub.Blackhole })
+	if i < 0 || !strings.Contains(rep.Problems[i].Detail, "192.168.9.0/24") || !strings.Contains(rep.Problems[i].Mend, "delete-route") {
+		t.Errorf("the foreign blackhole is not told of: %v", rep.Problems)
+	}
 }
 
 func TestARouteOfOursThatSomebodyLedElsewhereIsNotOursAnyMore(t *testing.T) {

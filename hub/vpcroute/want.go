@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"peerhub/hub"
+	"peerhub/hub/failpoint"
 )
 
 // place is where a route is: AWS allows one static route per destination and table.
@@ -174,7 +175,7 @@ func (v *view) replaceable(at place, r hub.Route) bool {
 		return true
 	}
 	p, known := v.peerings[hub.PeeringID(r.Target)]
-	return r.Blackhole && known && p.State.Terminal()
+	return r.Blackhole && known && p.State.Terminal() || failpoint.Off("foreign-routes")
 }
 
 // removals are the routes of ours that nobody wants any more, and blackholes that an
@@ -231,9 +232,13 @@ func (v *view) removals(want hub.Desired, wanted map[place]hub.VPCRoute) ([]step
 			if t.VPC != v.hub.VPC {
 				side, led = hub.SideSpoke, v.hub.Prefixes
 			}
+			unit := unitOf(side, spoke, r.Destination)
 			if within(r.Destination, led) {
-				steps = append(steps, step{verb: hub.VerbRemove, place: at, peering: p.ID, unit: unitOf(side, spoke, r.Destination)})
+				steps = append(steps, step{verb: hub.VerbRemove, place: at, peering: p.ID, unit: unit})
+				continue
 			}
+			left = append(left, trouble{code: hub.Blackhole, place: at, spoke: spoke, unit: unit, mend: deleteLine(t.Scope, at),
+				detail: fmt.Sprintf("%s leads to %s, which is %s; it is not ours, so it stays", at, p.ID, p.State)})
 		}
 	}
 	return steps, left

@@ -41,6 +41,7 @@ type world struct {
 	key     [2]string
 	offset  time.Duration // of our clock; AWS's own goes on as it is
 	ledger  *ledger
+	kept    hub.Ledger // what the plane writes to instead of ledger, nil: that
 	policy  hub.Policy
 	disc    *discovery.Discovery
 	plane   *vpcroute.Plane
@@ -131,9 +132,13 @@ func (w *world) start(last *hub.Topology) {
 		Ledger: w.ledger, Patience: time.Minute, Now: w.now,
 	})
 	w.t.Cleanup(w.disc.Close)
+	kept := w.kept
+	if kept == nil {
+		kept = w.ledger
+	}
 	w.plane = vpcroute.New(vpcroute.Options{
 		Open:   func(ctx context.Context, s hub.Scope) (vpcroute.RouteAPI, error) { return w.disc.EC2(ctx, s) },
-		Ledger: w.ledger, Topology: func() hub.Topology { return w.top }, Now: w.now, LastGood: last,
+		Ledger: kept, Topology: func() hub.Topology { return w.top }, Now: w.now, LastGood: last,
 	})
 	w.rec = hub.NewReconciler(w.plane)
 }
