@@ -21,6 +21,7 @@ type Options struct {
 	NetNS     int           // descriptor of a network namespace, needed only during Open; 0: the caller's
 	Ownership hub.Ownership // for wants that name none; "" is auto
 	Table     string        // "" is DefaultTable
+	Once      bool          // the process ends after one pass: nothing is made that goes with it
 }
 
 // Plane is the nftables plane. It implements hub.Plane and may be used by several
@@ -29,6 +30,7 @@ type Plane struct {
 	table     string
 	asked     hub.Ownership
 	keep      program
+	once      bool
 	abilities abilities
 	watch     *listener
 
@@ -57,7 +59,7 @@ func Open(ctx context.Context, o Options) (*Plane, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	p := &Plane{table: o.Table, asked: o.Ownership, programs: make(map[shape]program), index: interfaceIndex}
+	p := &Plane{table: o.Table, asked: o.Ownership, once: o.Once, programs: make(map[shape]program), index: interfaceIndex}
 	if o.NetNS != 0 {
 		p.index = func(string) (uint32, bool) { return 0, false } // of another namespace
 	}
@@ -179,7 +181,7 @@ func (p *Plane) judgeForeign() {
 }
 
 func (p *Plane) view(st *state) *View {
-	return &View{state: st, table: p.table, port: p.sock.port(), abilities: p.abilities, asked: p.asked, conntrack: p.conntrack, occupied: p.occupied, harmed: p.harmed}
+	return &View{state: st, table: p.table, once: p.once, port: p.sock.port(), abilities: p.abilities, asked: p.asked, conntrack: p.conntrack, occupied: p.occupied, harmed: p.harmed}
 }
 
 // Cleanup removes our two tables and nothing else. Tables that are not there are fine.

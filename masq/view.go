@@ -15,6 +15,7 @@ import (
 type View struct {
 	state     *state
 	table     string
+	once      bool
 	port      uint32
 	abilities abilities
 	asked     hub.Ownership // when the want names none
@@ -173,20 +174,22 @@ func (v *View) differences(want hub.Desired, items []item) (wants, has []hub.Obj
 	return wants, append(has, v.staleFlows(items)...)
 }
 
-// tables are the two tables, as they are wanted and as they are.
+// tables are the two tables, as they are wanted and as they are. What is bound to a living
+// process (the keep table, and being the owner of a table that persists) is no business of
+// one that ends after its pass: it would have to be made again and again.
 func (v *View) tables(want hub.Desired) (wants, has []hub.Object) {
 	object := func(name, value string) hub.Object {
 		return hub.Object{Key: "table inet " + name, Value: value, Unit: baseUnit, Hold: want.Base.Hold}
 	}
 	mode := v.mode(want).Ownership
 	wants = append(wants, object(v.table, skeletonValue(v.shape(want), mode)))
-	if mode == hub.OwnershipPlain && v.abilities.own {
+	if mode == hub.OwnershipPlain && v.abilities.own && !v.once {
 		wants = append(wants, object(keepName(v.table), keepValue))
 	}
 	if v.state.table.exists {
 		has = append(has, object(v.table, v.tableValue()))
 	}
-	if k := v.state.keep; k.exists {
+	if k := v.state.keep; k.exists && !v.once {
 		value := keepValue
 		if k.owner != v.port {
 			value = fmt.Sprintf("owned by netlink port %d", k.owner)
@@ -226,7 +229,7 @@ func (v *View) tableValue() string {
 	switch {
 	case t.flags == 0:
 		parts = append(parts, string(hub.OwnershipPlain))
-	case t.flags == tableOwner|tablePersist && t.owner == v.port:
+	case t.flags == tableOwner|tablePersist && t.owner == v.port, v.once && t.flags == tablePersist:
 		parts = append(parts, string(hub.OwnershipPersist))
 	case t.flags&tableOwner != 0 && t.owner != 0:
 		parts = append(parts, fmt.Sprintf("owned by netlink port %d", t.owner))

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -51,13 +50,14 @@ func (e explained) Unwrap() error { return e.err }
 // explain adds what to do about the errors that people meet first.
 func explain(err error) error {
 	var locked *state.LockedError
+	var occupied *OccupiedError
 	var done explained
 	var dial *net.OpError
 	var name *net.DNSError
 	switch text := err.Error(); {
 	case errors.As(err, &done):
 		return err
-	case errors.As(err, &locked):
+	case errors.As(err, &locked), errors.As(err, &occupied):
 		return explained{"hubctl asks the one that runs; systemctl stop hubd ends it", err}
 	case errors.Is(err, control.ErrRunning):
 		return explained{"hubctl asks it; systemctl stop hubd ends it", err}
@@ -81,17 +81,8 @@ func explain(err error) error {
 
 // privileged says what is missing to write routes and rules: hubd needs CAP_NET_ADMIN only.
 func privileged() error {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return fmt.Errorf("see what this process may do: %w", err)
-	}
-	for line := range strings.Lines(string(status)) {
-		if hex, ok := strings.CutPrefix(line, "CapEff:"); ok {
-			caps, err := strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
-			if err == nil && caps&(1<<unix.CAP_NET_ADMIN) != 0 {
-				return nil
-			}
-		}
+	if mayChangeRoutes("/proc/self/status") {
+		return nil
 	}
 	return explained{"run hubd as root, or let systemd give it: systemctl start hubd", errors.New("hubd may not change routes and rules, it lacks CAP_NET_ADMIN")}
 }

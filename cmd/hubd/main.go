@@ -72,6 +72,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 }
 
 func dispatch(ctx context.Context, f flags, stdout, stderr io.Writer) (int, error) {
+	if f.closed {
+		return exitDone, failClosed(ctx, f.config, stderr)
+	}
 	c, err := config.Load(f.config)
 	if err != nil {
 		return exitFailed, err
@@ -79,9 +82,17 @@ func dispatch(ctx context.Context, f flags, stdout, stderr io.Writer) (int, erro
 	if err := privileged(); err != nil {
 		return exitFailed, err
 	}
+	if !f.dryRun {
+		h, note, err := takeHost("/proc")
+		if err != nil {
+			return exitFailed, err
+		}
+		defer h.release()
+		if note != "" {
+			fmt.Fprintln(stderr, "hubd:", note)
+		}
+	}
 	switch {
-	case f.closed:
-		return exitDone, failClosed(ctx, c, stderr)
 	case f.cleanup:
 		return cleanup(ctx, c, f.dryRun, f.keepRoutes, stdout, stderr)
 	case f.once:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/rs/zerolog"
@@ -15,14 +16,13 @@ import (
 	"peerhub/hub/control"
 	"peerhub/hub/daemon"
 	"peerhub/hub/failpoint"
-	"peerhub/hub/kroute"
 	"peerhub/hub/state"
 	"peerhub/hub/vpcroute"
 )
 
 // once makes one survey and one pass.
 func once(ctx context.Context, c config.Config, dryRun bool, stdout, stderr io.Writer) (code int, err error) {
-	p, err := open(ctx, c, hasty, dryRun)
+	p, err := open(ctx, c, hasty, purpose{dryRun: dryRun, once: true})
 	if err != nil {
 		return exitFailed, err
 	}
@@ -81,20 +81,10 @@ func printChange(w io.Writer, plane hub.PlaneName, c hub.Change) {
 	fmt.Fprintf(w, "%s %-8s %s  %s\n", sign, plane, c.Object, c.Detail)
 }
 
-// failClosed makes the rules that keep tunnel traffic in, before any tunnel is there. In
-// mode observe it makes none: nothing is written anywhere, and the bastion works as it did.
-func failClosed(ctx context.Context, c config.Config, stderr io.Writer) error {
-	if c.Policy.Mode == hub.ModeObserve {
-		fmt.Fprintln(stderr, "hubd: mode is observe: no rules are made, tunnels are as open as they were")
-		return nil
-	}
-	return kroute.FailClosed(ctx, 0, baseOf(c.Policy).Tunnels, true)
-}
-
 // cleanup removes what is ours, in the order of removals, and lists what it could not.
 // With keepRoutes the VPC routes stay and are given up: whoever leaves needs them.
 func cleanup(ctx context.Context, c config.Config, dryRun, keepRoutes bool, stdout, stderr io.Writer) (code int, err error) {
-	p, err := open(ctx, c, hasty, dryRun)
+	p, err := open(ctx, c, hasty, purpose{dryRun: dryRun})
 	if err != nil {
 		return exitFailed, err
 	}
@@ -142,8 +132,10 @@ func cleanup(ctx context.Context, c config.Config, dryRun, keepRoutes bool, stdo
 		if err := p.state.SaveDesired(ctx, hub.Desired{}); err != nil {
 			return exitFailed, err
 		}
-		if err := os.Remove(notesIn(c.State).path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return exitFailed, err
+		for _, path := range []string{notesIn(c.State).path, filepath.Join(c.State, tunnelsFile)} {
+			if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return exitFailed, err
+			}
 		}
 	}
 	return code, nil

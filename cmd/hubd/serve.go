@@ -28,7 +28,7 @@ import (
 // serve is the daemon.
 func serve(ctx context.Context, c config.Config, path string, stderr io.Writer) (err error) {
 	log := newLog(c.Log, stderr)
-	p, err := open(ctx, c, awsapi.Limits{}, false)
+	p, err := open(ctx, c, awsapi.Limits{}, purpose{})
 	if err != nil {
 		return err
 	}
@@ -47,8 +47,17 @@ func serve(ctx context.Context, c config.Config, path string, stderr io.Writer) 
 		o.Notify = func(s ...string) { _ = notifier.Notify(s...) } // systemd that does not listen is not our trouble
 		o.Beat = watchdogTime()
 	}
+	if err := noteTunnels(p.state.Dir(), c); err != nil {
+		log.Error().Str("error", err.Error()).Msg("hubd --fail-closed could not help itself with this config, should the file be torn at the next boot")
+	}
 	if missing := tunDriver("/"); missing != "" {
 		log.Warn().Msg(missing)
+	}
+	o.Reloaded = func(old, fresh config.Config) []string {
+		if err := noteTunnels(p.state.Dir(), fresh); err != nil {
+			log.Error().Str("error", err.Error()).Msg("the new tunnels are not noted for the next boot")
+		}
+		return restartKeys(old, fresh)
 	}
 	d, err := daemon.New(ctx, o)
 	if err != nil {

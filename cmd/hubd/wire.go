@@ -43,9 +43,15 @@ type parts struct {
 // hasty is how patient a command is for which a person waits; the daemon takes the defaults.
 var hasty = awsapi.Limits{MaxAttempts: 2, Attempt: 10 * time.Second, Call: 20 * time.Second}
 
+// purpose is what parts are opened for.
+type purpose struct {
+	dryRun bool // a copy of the state is used, nothing is written
+	once   bool // for one pass, which leaves nothing behind that needs a living process
+}
+
 // open opens the state, the kernel and AWS's configuration. It writes nothing but the state
-// directory, for a dry run (of which only a copy is used) not even that, and asks no service.
-func open(ctx context.Context, c config.Config, limits awsapi.Limits, dryRun bool) (p *parts, err error) {
+// directory and asks no service.
+func open(ctx context.Context, c config.Config, limits awsapi.Limits, do purpose) (p *parts, err error) {
 	p = &parts{}
 	defer func() {
 		if err != nil {
@@ -54,13 +60,16 @@ func open(ctx context.Context, c config.Config, limits awsapi.Limits, dryRun boo
 		}
 	}()
 	openState := state.Open
-	if dryRun {
+	if do.dryRun {
 		openState = state.OpenCopy
 	}
 	if p.state, err = openState(c.State); err != nil {
 		if errors.Is(err, fs.ErrPermission) {
 			err = explained{"run hubd as root or as the owner of " + c.State, err}
 		}
+		return p, err
+	}
+	if err := handBack(p.state.Dir()); err != nil {
 		return p, err
 	}
 	failpoint.Hit("start.opened")
@@ -70,7 +79,7 @@ func open(ctx context.Context, c config.Config, limits awsapi.Limits, dryRun boo
 	if p.kroute, err = kroute.Open(kroute.Options{}); err != nil {
 		return p, err
 	}
-	if p.masq, err = masq.Open(ctx, masq.Options{Ownership: c.Policy.Masq.Ownership}); err != nil {
+	if p.masq, err = masq.Open(ctx, masq.Options{Ownership: c.Policy.Masq.Ownership, Once: do.once}); err != nil {
 		return p, err
 	}
 	if p.sessions, err = awsapi.New(ctx, awsapi.Options{Endpoint: c.AWS.Endpoint, AllowInsecure: c.AWS.AllowInsecureEndpoint, Limits: limits}); err != nil {
@@ -134,7 +143,7 @@ func (p *parts) close() error {
 		errs = append(errs, p.kroute.Close())
 	}
 	if p.state != nil {
-		errs = append(errs, p.state.Close())
+		errs = append(errs, p.state.Close(), handBack(p.state.Dir()))
 	}
 	return errors.Join(errs...)
 }

@@ -19,6 +19,9 @@ import (
 // DefaultPath is where the config is unless a flag says otherwise.
 const DefaultPath = "/etc/hubd/hubd.yaml"
 
+// DefaultState is the state directory unless the config says otherwise.
+const DefaultState = "/var/lib/hubd"
+
 // maxSize bounds a config file, in bytes.
 const maxSize = 4 << 20
 
@@ -231,6 +234,6 @@ func defaults() Config {
 		Control: Control{Socket: "/run/hubd/hubd.sock", Group: "hubadmin"},
 		Metrics: Metrics{Listen: "127.0.0.1:9586"},
 		Log:     Log{Level: "info", Format: "auto"},
-		State:   "/var/lib/hubd",
+		State:   DefaultState,
 	}
 }
