@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	walkPasses = flag.Int("passes", 6000, "passes of the long property test")
+	walkPasses = flag.Int("passes", 4000, "passes of the long property test")
 	walkSeed   = flag.Int64("walk-seed", 1, "seed of its first company")
 )
 

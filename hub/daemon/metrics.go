@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"io"
+	"runtime"
 	"sync"
 	"time"
 
@@ -69,6 +70,7 @@ func (m *metrics) write(ctx context.Context, w io.Writer) error {
 	s := m.d.status(ctx)
 	p.add(kindGauge, "build_info", "Version of hubd; the value is 1.", 1, label{"version", s.Version})
 	p.add(kindGauge, "start_time_seconds", "When hubd started, Unix time.", float64(m.d.started.Unix()))
+	p.add(kindGauge, "goroutines", "Goroutines of hubd: many more than usual are a leak.", float64(runtime.NumGoroutine()))
 	p.add(kindGauge, "mode", "Mode in force: 1 for the one named.", 1, label{"mode", string(s.Mode)})
 	p.add(kindGauge, "paused", "1 while an operator's pause is in force.", truth(s.Paused != nil))
 	p.add(kindGauge, "ready", "1 once a pass was made of a known topology, and not too long ago.", truth(m.d.Ready(ctx) == nil))

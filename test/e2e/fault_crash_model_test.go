@@ -217,16 +217,21 @@ func (c *crasher) untouched(what string) {
 	}
 }
 
-// leftovers fails when files that only a write in progress has are there.
+// leftovers waits until there is no file that only a write in progress has.
 func (c *crasher) leftovers(what string) {
 	c.t.Helper()
-	for _, dir := range []string{c.VPN.ClientDir, c.statePath()} {
-		entries, err := os.ReadDir(dir)
-		c.must(err)
-		for _, e := range entries {
-			if strings.HasPrefix(e.Name(), ".") {
-				c.t.Errorf("%s: %s stays in %s", what, e.Name(), dir)
+	eventually(c.t, what+": no temporary file is left", func() error {
+		for _, dir := range []string{c.VPN.ClientDir, c.statePath()} {
+			entries, err := os.ReadDir(dir)
+			if err != nil {
+				return err
+			}
+			for _, e := range entries {
+				if strings.HasPrefix(e.Name(), ".") {
+					return fmt.Errorf("%s stays in %s", e.Name(), dir)
+				}
 			}
 		}
-	}
+		return nil
+	})
 }
