@@ -15,6 +15,9 @@ const (
 	repairMaxGap = 5 * time.Second
 	repairQuiet  = 10 * time.Second // without a repair, after which the fight is over
 	watchRetry   = time.Second      // after a watch that broke
+	// restShare is how many times its time a look at a plane is rested after: others may change
+	// for hours what is not ours, as a routing daemon does, and looking costs a fifth of that at most.
+	restShare = 4
 )
 
 // watch repairs a plane whenever somebody else wrote to it.
@@ -43,7 +46,11 @@ func (d *Daemon) watch(ctx context.Context, p hub.Plane) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		began := time.Now()
 		if !d.repair(ctx, p.Name()) {
+			if rest := restShare * time.Since(began); rest > 0 {
+				wait(ctx, rest)
+			}
 			continue
 		}
 		last = time.Now()
