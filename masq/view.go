@@ -229,7 +229,7 @@ func (v *View) tableValue() string {
 	switch {
 	case t.flags == 0:
 		parts = append(parts, string(hub.OwnershipPlain))
-	case t.flags == tableOwner|tablePersist && t.owner == v.port, v.once && t.flags == tablePersist:
+	case t.flags == tableFlags(hub.OwnershipPersist) && t.owner == v.port, v.once && t.flags == tablePersist:
 		parts = append(parts, string(hub.OwnershipPersist))
 	case t.flags&tableOwner != 0 && t.owner != 0:
 		parts = append(parts, fmt.Sprintf("owned by netlink port %d", t.owner))
