@@ -221,7 +221,8 @@ func (s *scene) others() string {
 	sb.Write(own)
 	for _, t := range s.Sim.Network().Tables {
 		for _, r := range s.routesOf(t.ID) {
-			if !strings.Contains(r, "pcx-") || strings.HasPrefix(r, "10.255.") {
+			// A local route comes and goes with a prefix of its VPC; nobody can write it.
+			if !strings.Contains(r, "pcx-") && !strings.Contains(r, " local ") || strings.HasPrefix(r, "10.255.") {
 				fmt.Fprintf(&sb, "%s %s\n", t.ID, r)
 			}
 		}
