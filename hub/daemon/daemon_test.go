@@ -92,31 +92,6 @@ func TestForeignWriteIsRepairedAtOnceAndAFightBacksOff(t *testing.T) {
 	})
 }
 
-// A routing daemon beside us writes all day what is none of our business: looking at it
-// again and again must not keep a core busy.
-func TestLooksThatFindNothingAreRestedAfter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, base)
-		_, stop := w.start()
-		defer stop()
-		after(time.Second)
-		p := w.planes[1]
-		p.mu.Lock()
-		p.slow, p.looks = 100*time.Millisecond, 0
-		p.mu.Unlock()
-		for range 2000 { // 20 s
-			p.hit()
-			after(10 * time.Millisecond)
-		}
-		p.mu.Lock()
-		looks := p.looks
-		p.mu.Unlock()
-		if looks < 20 || looks > 60 {
-			t.Errorf("%d looks of 100 ms in 20 s of others' writing, want about 40: a fifth of the time", looks)
-		}
-	})
-}
-
 func TestBadConfigKeepsTheOldOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, base)

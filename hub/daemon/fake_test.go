@@ -32,8 +32,6 @@ type plane struct {
 	have   map[string]hub.Object
 	writes []time.Time
 	hang   chan struct{} // Observe does not return before it is closed, whatever its context says
-	slow   time.Duration // what Observe takes
-	looks  int
 }
 
 func newPlane(name hub.PlaneName) *plane { return &plane{name: name, have: map[string]hub.Object{}} }
@@ -42,14 +40,10 @@ func (p *plane) Name() hub.PlaneName { return p.name }
 
 func (p *plane) Observe(context.Context) (hub.View, error) {
 	p.mu.Lock()
-	hang, slow := p.hang, p.slow
-	p.looks++
+	hang := p.hang
 	p.mu.Unlock()
 	if hang != nil {
 		<-hang
-	}
-	if slow > 0 {
-		<-time.After(slow)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
