@@ -50,7 +50,7 @@ func (a *app) showPlan(p control.Plan) {
 	for _, c := range p.Changes {
 		n[c.Verb]++
 	}
-	fmt.Fprintf(a.out, "\n%d to add, %d to replace, %d to remove; mode %s\n", n[hub.VerbAdd], n[hub.VerbReplace], n[hub.VerbRemove], p.Mode)
+	fmt.Fprintf(a.out, "\n%d to add, %d to replace, %d to remove; mode %s\n", n[hub.VerbAdd], n[hub.VerbReplace], n[hub.VerbRemove], meaning(p))
 }
 
 func (a *app) changes(list []control.Change) {
@@ -72,4 +72,15 @@ func (a *app) cuts(list []control.Cut) {
 	for _, c := range list {
 		wrap(a.out, "  ", "    ", fmt.Sprintf("%s  %s %s -> %s: %s", c.Client, c.Protocol, c.Source, c.Target, c.Reason))
 	}
+}
+
+// meaning is the mode in force, and what of the plan it leaves to an operator.
+func meaning(p control.Plan) string {
+	switch p.Mode {
+	case hub.ModeObserve:
+		return "observe: only hubctl sync does it"
+	case hub.ModeAdd:
+		return "add: only hubctl sync removes"
+	}
+	return string(p.Mode)
 }

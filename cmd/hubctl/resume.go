@@ -1,26 +1,26 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
+
+	"peerhub/hub/control"
 )
 
 func resumeCommand(a *app) *cobra.Command {
-	return a.reading(&cobra.Command{
-		Use: "resume", Short: "End a pause", Example: "  hubctl resume",
+	var places func() []control.Place
+	c := a.reading(&cobra.Command{
+		Use: "resume", Short: "End a pause; what was changed meanwhile is repaired at once",
+		Example: "  hubctl resume\n  hubctl resume --kernel",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := a.limited(cmd.Context())
 			defer cancel()
-			p, err := a.caller().Resume(ctx)
+			p, err := a.caller().Resume(ctx, control.ResumeRequest{Places: places()})
 			if err != nil {
 				return err
 			}
-			if a.format == "json" {
-				return a.printJSON(p)
-			}
-			fmt.Fprintln(a.out, "resumed")
-			return nil
+			return a.showPaused(p)
 		},
 	})
+	places = placeFlags(c, "write again")
+	return c
 }

@@ -15,7 +15,9 @@ func rootCommand(a *app) *cobra.Command {
 		Long: `hubctl asks and tells the hubd of this host, and adds spokes.
 
 exit codes: 0 done, or the answer is yes; 1 could not be done or answered; 2 the answer is no:
-changes are pending, a check fails, something is left over; 64 wrong usage`,
+changes are pending, a check fails, something is left over; 64 wrong usage. A problem that only
+somebody else can end and that touches no spoke, such as a stranger's pending request
+(PEERING_PENDING, PEERING_ENDED, NOT_LISTED, OTHER_SIDE), is shown and makes nothing fail`,
 		Example: `  hubctl status                  how everything stands
   hubctl plan                    what a pass would change now
   hubctl add-spoke --account 444444444444 --vpc vpc-0abc1234 --name search --wait`,
@@ -37,7 +39,7 @@ changes are pending, a check fails, something is left over; 64 wrong usage`,
 	f.StringVar(&a.config, "config", defaultConfig, "hubd's config, for what is read from it")
 	f.DurationVar(&a.timeout, "timeout", time.Minute, "how long to wait for hubd")
 	for _, c := range []func(*app) *cobra.Command{
-		statusCommand, planCommand, syncCommand, pauseCommand, resumeCommand, spokesCommand,
+		statusCommand, planCommand, syncCommand, confirmCommand, historyCommand, pauseCommand, resumeCommand, spokesCommand,
 		addSpokeCommand, clientsCommand, configCommand, exportCommand, versionCommand,
 	} {
 		root.AddCommand(c(a))

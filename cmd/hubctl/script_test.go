@@ -103,20 +103,28 @@ func (f *fake) Desired(context.Context) (hub.Desired, error) {
 }
 func (f *fake) Ready(context.Context) error { return nil }
 func (f *fake) Sync(_ context.Context, r control.SyncRequest, _ string) (control.Synced, error) {
-	f.note(fmt.Sprintf("sync allow_removals=%v", r.AllowRemovals))
+	f.note(fmt.Sprintf("sync allow_removals=%v mode=%s confirm=%gs", r.AllowRemovals, r.Mode, r.ConfirmSeconds))
 	return answer[control.Synced](f, "synced")
 }
 func (f *fake) Pause(_ context.Context, r control.PauseRequest, _ string) (control.Paused, error) {
-	f.note(fmt.Sprintf("pause %gs", r.Seconds))
-	p := &control.Pause{By: "root", Since: time.Now().UTC()}
+	f.note(fmt.Sprintf("pause %gs %v", r.Seconds, r.Places))
+	p := &control.Pause{By: "root", Since: time.Now().UTC(), Places: r.Places}
 	if r.Seconds > 0 {
 		until := time.Now().Add(time.Duration(r.Seconds) * time.Second).UTC()
 		p.Until = &until
 	}
-	return control.Paused{Schema: control.Schema, Pause: p}, nil
+	return control.Paused{Schema: control.Schema, Pause: p, Pauses: []control.Pause{*p}}, nil
 }
-func (f *fake) Resume(context.Context, string) (control.Paused, error) {
-	f.note("resume")
+func (f *fake) Confirm(_ context.Context, r control.ConfirmRequest, _ string) (control.Synced, error) {
+	f.note(fmt.Sprintf("confirm undo=%v", r.Undo))
+	return answer[control.Synced](f, "synced")
+}
+func (f *fake) History(_ context.Context, q hub.HistoryQuery) (control.History, error) {
+	f.note(fmt.Sprintf("history limit=%d since=%v spoke=%q", q.Limit, !q.Since.IsZero(), q.Spoke))
+	return answer[control.History](f, "history")
+}
+func (f *fake) Resume(_ context.Context, r control.ResumeRequest, _ string) (control.Paused, error) {
+	f.note(fmt.Sprintf("resume %v", r.Places))
 	return control.Paused{Schema: control.Schema}, nil
 }
 func (f *fake) Reload(context.Context, string) (control.Done, error) {

@@ -27,7 +27,8 @@ kernel still does; the exit code is 1 then.
 --check answers with the exit code alone, 0 or 2:
   live    hubd runs and answers
   ready   and has made a pass of what AWS says, not too long ago
-  clean   and nothing is pending, held or paused, and there is no problem`,
+  clean   and nothing is pending, held, paused or waits for confirm, and no problem is ours to
+          end (see the exit codes in hubctl --help)`,
 		Example: `  hubctl status
   hubctl status -o json | jq -r '.spokes[] | select(.works | not) | .name'
   hubctl status --check clean || page-somebody`,
@@ -69,14 +70,8 @@ func (a *app) check(ctx context.Context, level string) error {
 	case s.LastPass == nil || time.Since(s.LastPass.At) > readyWithin(s):
 		reason = "the last pass is too long ago"
 	case level == "ready":
-	case s.Paused != nil:
-		reason = "paused by " + s.Paused.By
-	case s.LastPass.Pending > 0:
-		reason = plural(s.LastPass.Pending, "change") + " pending"
-	case len(s.Problems) > 0:
-		reason = plural(len(s.Problems), "problem")
-	case len(s.Held) > 0:
-		reason = plural(len(s.Held), "thing") + " held"
+	default:
+		reason = s.Unclean()
 	}
 	if reason != "" {
 		a.say("not %s: %s", level, reason)
@@ -154,12 +149,20 @@ func (a *app) headline(s control.Status) {
 			wrap(a.out, "      ", "        ", line)
 		}
 	}
-	if s.Paused != nil {
-		until := "until hubctl resume"
-		if s.Paused.Until != nil {
-			until = "until " + when(*s.Paused.Until)
+	pauses := s.Pauses
+	if len(pauses) == 0 && s.Paused != nil { // of an older hubd
+		pauses = []control.Pause{*s.Paused}
+	}
+	for _, p := range pauses {
+		fmt.Fprintf(a.out, "%s%s by %s since %s, %s\n", a.paint(yellow, "PAUSED"), places(p), p.By, when(p.Since), ending(p))
+		if p.Why != nil {
+			wrap(a.out, "      ", "      ", *p.Why)
 		}
-		fmt.Fprintf(a.out, "%s by %s since %s, %s\n", a.paint(yellow, "PAUSED"), s.Paused.By, when(s.Paused.Since), until)
+	}
+	if w := s.Confirm; w != nil && w.Undoing {
+		fmt.Fprintf(a.out, "%s the sync of %s was not confirmed by %s: it is being put back\n", a.paint(yellow, "CONFIRM"), w.By, w.Until.Local().Format(time.TimeOnly))
+	} else if w != nil {
+		fmt.Fprintf(a.out, "%s the sync of %s is put back at %s unless: hubctl confirm\n", a.paint(yellow, "CONFIRM"), w.By, w.Until.Local().Format(time.TimeOnly))
 	}
 	for _, src := range s.Sources {
 		if !src.Fresh {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,16 +15,33 @@ import (
 func syncCommand(a *app) *cobra.Command {
 	var req control.SyncRequest
 	var yes bool
+	var mode string
+	var confirm time.Duration
 	c := a.reading(&cobra.Command{
 		Use:   "sync",
 		Short: "Ask AWS and make a full pass now",
-		Long: `Ask AWS for everything and make a full pass now, whatever mode is in force. It also ends the
-observing of a first start beside a working VPN. Exit code 2 when something was left undone,
-or a spoke has a problem.
+		Long: `Ask AWS for everything and make a full pass now, whatever mode is in force; with --mode, one of
+that mode. It is one pass: afterwards the mode in force is the config's again. A pass that goes as
+far as the config's mode also ends the observing of a first start beside a working VPN.
+Exit code 2 when something was left undone, or there is a problem that is not only somebody
+else's (see hubctl --help). With --mode observe that is hubctl plan, as hubd itself sees it.
+
+With --confirm the config is read anew first, so edit it and run this instead of a reload. Unless
+hubctl confirm follows in time, hubd puts everything back to what it was, takes away what this
+pass made and nothing else, and pauses. A reload of the last two minutes is taken back with it.
 
 On a terminal you are asked first when live flows would end or something would be removed.`,
-		Example: "  hubctl plan && hubctl sync\n  hubctl sync --allow-removals",
+		Example: "  hubctl plan && hubctl sync\n  hubctl sync --allow-removals\n  hubctl sync --confirm 5m && hubctl confirm",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("confirm") && confirm < time.Second {
+				return usageError{errors.New("--confirm: want a time such as 5m")}
+			}
+			switch req.Mode = hub.Mode(mode); req.Mode {
+			case hub.ModeObserve, hub.ModeAdd, hub.ModeSync:
+			default:
+				return usageError{fmt.Errorf("--mode %s: want observe, add or sync", mode)}
+			}
+			req.ConfirmSeconds = confirm.Seconds()
 			ctx, cancel := a.limited(cmd.Context())
 			defer cancel()
 			call := a.caller()
@@ -46,6 +65,8 @@ On a terminal you are asked first when live flows would end or something would b
 		},
 	})
 	c.Flags().BoolVar(&req.AllowRemovals, "allow-removals", false, "also remove what is held because it is much or the evidence is thin")
+	c.Flags().StringVar(&mode, "mode", string(hub.ModeSync), "how far this pass goes: observe, add or sync")
+	c.Flags().DurationVar(&confirm, "confirm", 0, "put everything back after this time, such as 5m, unless hubctl confirm follows")
 	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return c
 }
@@ -64,8 +85,11 @@ func (a *app) showSynced(s control.Synced) error {
 		a.problems(s.Problems)
 		a.held(s.Held)
 		fmt.Fprintf(a.out, "%s made in %d ms, %d left, %s\n", plural(len(s.Changes), "change"), s.Pass.TookMS, len(s.Pending), plural(len(s.Problems), "problem"))
+		if w := s.Confirm; w != nil {
+			fmt.Fprintf(a.out, "put back at %s unless: hubctl confirm\n", w.Until.Local().Format(time.TimeOnly))
+		}
 	}
-	if len(s.Pending) > 0 || slices.ContainsFunc(s.Problems, func(p hub.Problem) bool { return !control.OfOthers(p.Code) }) {
+	if !s.Done() {
 		return errNo
 	}
 	return nil

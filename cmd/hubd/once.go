@@ -40,7 +40,7 @@ func once(ctx context.Context, c config.Config, dryRun bool, stdout, stderr io.W
 		return exitFailed, err
 	}
 	printReport(rep, stdout, stderr)
-	if rep.Pending() > 0 || !dryRun && slices.ContainsFunc(rep.Problems, func(p hub.Problem) bool { return !control.OfOthers(p.Code) }) {
+	if rep.Pending() > 0 || !dryRun && len(control.Ours(rep.Problems)) > 0 {
 		return exitNo, nil
 	}
 	return exitDone, nil
@@ -129,7 +129,7 @@ func cleanup(ctx context.Context, c config.Config, dryRun, keepRoutes bool, stdo
 	}
 	failpoint.Hit("cleanup.cleared")
 	if code == exitDone { // the next start is a first one again
-		if err := p.state.SaveDesired(ctx, hub.Desired{}); err != nil {
+		if err := errors.Join(p.state.SaveDesired(ctx, hub.Desired{}), p.state.SaveWindow(ctx, nil)); err != nil {
 			return exitFailed, err
 		}
 		for _, path := range []string{notesIn(c.State).path, filepath.Join(c.State, tunnelsFile)} {

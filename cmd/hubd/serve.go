@@ -33,6 +33,9 @@ func serve(ctx context.Context, c config.Config, path string, stderr io.Writer) 
 		return err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
+	if note := p.state.HistoryNote(); note != "" {
+		log.Warn().Str("error", note).Msg("the history of earlier passes is not gone on with")
+	}
 	o := p.options(c, path, log)
 	if o.Control, err = listenControl(c.Control, log); err != nil {
 		return err

@@ -127,6 +127,9 @@ func (p *parts) load(ctx context.Context) (err error) {
 		p.saved.Topology = &topology
 		p.topology.Store(&topology)
 	}
+	if p.saved.Window, err = p.state.LoadWindow(ctx); err != nil {
+		return err
+	}
 	p.saved.Doubt = p.state.Doubt()
 	return nil
 }

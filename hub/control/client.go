@@ -70,14 +70,24 @@ func (c *Caller) Sync(ctx context.Context, req SyncRequest) (Synced, error) {
 	return ask[Synced](ctx, c, http.MethodPost, "sync", req)
 }
 
-// Pause asks that nothing be written for a while. Root and the group may.
+// Confirm says that a sync may stay, or asks to have it put back at once. Root and the group may.
+func (c *Caller) Confirm(ctx context.Context, req ConfirmRequest) (Synced, error) {
+	return ask[Synced](ctx, c, http.MethodPost, "confirm", req)
+}
+
+// History asks for what changed. Everybody who can connect may.
+func (c *Caller) History(ctx context.Context, q hub.HistoryQuery) (History, error) {
+	return ask[History](ctx, c, http.MethodGet, "history?"+historyValues(q).Encode(), nil)
+}
+
+// Pause asks that places be left alone for a while. Root and the group may.
 func (c *Caller) Pause(ctx context.Context, req PauseRequest) (Paused, error) {
 	return ask[Paused](ctx, c, http.MethodPost, "pause", req)
 }
 
 // Resume ends a pause. Root and the group may.
-func (c *Caller) Resume(ctx context.Context) (Paused, error) {
-	return ask[Paused](ctx, c, http.MethodPost, "resume", struct{}{})
+func (c *Caller) Resume(ctx context.Context, req ResumeRequest) (Paused, error) {
+	return ask[Paused](ctx, c, http.MethodPost, "resume", req)
 }
 
 func ask[T any](ctx context.Context, c *Caller, method, verb string, in any) (T, error) {

@@ -59,7 +59,14 @@ func (d *daemon) Pause(_ context.Context, r PauseRequest, _ string) (Paused, err
 	d.note(fmt.Sprintf("pause %v", r.Seconds))
 	return Paused{Schema: Schema, Pause: &Pause{By: "test"}}, nil
 }
-func (d *daemon) Resume(context.Context, string) (Paused, error) {
+func (d *daemon) Confirm(_ context.Context, r ConfirmRequest, by string) (Synced, error) {
+	d.note(fmt.Sprintf("confirm %v by %s", r.Undo, by))
+	return Synced{Schema: Schema}, nil
+}
+func (d *daemon) History(_ context.Context, q hub.HistoryQuery) (History, error) {
+	return History{Schema: Schema, Entries: []hub.HistoryEntry{{At: q.Since, Count: q.Limit, Mode: hub.Mode(q.Spoke)}}}, nil
+}
+func (d *daemon) Resume(context.Context, ResumeRequest, string) (Paused, error) {
 	d.note("resume")
 	return Paused{Schema: Schema}, nil
 }
@@ -145,12 +152,14 @@ func TestWhoMayDoWhat(t *testing.T) {
 					}
 				}
 				verbs := map[string]func(*Caller) error{
-					"status": func(c *Caller) error { _, err := c.Status(t.Context()); return err },
-					"plan":   func(c *Caller) error { _, err := c.Plan(t.Context()); return err },
-					"sync":   func(c *Caller) error { _, err := c.Sync(t.Context(), SyncRequest{}); return err },
-					"pause":  func(c *Caller) error { _, err := c.Pause(t.Context(), PauseRequest{}); return err },
-					"reload": func(c *Caller) error { _, err := c.Reload(t.Context()); return err },
-					"resume": func(c *Caller) error { _, err := c.Resume(t.Context()); return err },
+					"status":  func(c *Caller) error { _, err := c.Status(t.Context()); return err },
+					"plan":    func(c *Caller) error { _, err := c.Plan(t.Context()); return err },
+					"sync":    func(c *Caller) error { _, err := c.Sync(t.Context(), SyncRequest{}); return err },
+					"pause":   func(c *Caller) error { _, err := c.Pause(t.Context(), PauseRequest{}); return err },
+					"reload":  func(c *Caller) error { _, err := c.Reload(t.Context()); return err },
+					"confirm": func(c *Caller) error { _, err := c.Confirm(t.Context(), ConfirmRequest{}); return err },
+					"history": func(c *Caller) error { _, err := c.History(t.Context(), hub.HistoryQuery{}); return err },
+					"resume":  func(c *Caller) error { _, err := c.Resume(t.Context(), ResumeRequest{}); return err },
 				}
 				for verb, call := range verbs {
 					c, err := callerAs(t, path, tt.uid, tt.gid, tt.groups...)
@@ -164,7 +173,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 						t.Fatalf("%s: %v", verb, err)
 					}
 					err = call(c)
-					reads := verb == "status" || verb == "plan"
+					reads := verb == "status" || verb == "plan" || verb == "history"
 					if want := reads || tt.writes; want != (err == nil) {
 						t.Errorf("%s gave %v", verb, err)
 					}
@@ -172,7 +181,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 						t.Errorf("%s failed with %v, want a refusal", verb, err)
 					}
 				}
-				if want := map[bool]int{true: 4}[tt.writes]; len(d.asked) != want {
+				if want := map[bool]int{true: 5}[tt.writes]; len(d.asked) != want {
 					t.Errorf("hubd was told %v", d.asked)
 				}
 			})

@@ -19,14 +19,17 @@ type Reader interface {
 	Plan(context.Context) (Plan, error)
 	Config(context.Context) (Config, error)
 	Desired(context.Context) (hub.Desired, error) // of the last pass
-	Ready(context.Context) error                  // nil: a pass has been made and the last one is not too long ago
+	History(context.Context, hub.HistoryQuery) (History, error)
+	Ready(context.Context) error // nil: a pass has been made and the last one is not too long ago
 }
 
 // Writer answers the writing verbs. by says who asks, for the log.
 type Writer interface {
 	Sync(ctx context.Context, req SyncRequest, by string) (Synced, error)
+	// Confirm ends the time in which a sync is put back by itself, or puts it back at once.
+	Confirm(ctx context.Context, req ConfirmRequest, by string) (Synced, error)
 	Pause(ctx context.Context, req PauseRequest, by string) (Paused, error)
-	Resume(ctx context.Context, by string) (Paused, error)
+	Resume(ctx context.Context, req ResumeRequest, by string) (Paused, error)
 	// Reload reads the config anew, then asks AWS and makes a pass in the mode in force.
 	Reload(ctx context.Context, by string) (Done, error)
 }
@@ -104,9 +107,18 @@ func handler(r Reader, w Writer, admin func(Peer) bool) http.Handler {
 		}
 		fmt.Fprintln(w, "ok")
 	})
+	mux.HandleFunc("GET /v1/history", func(w http.ResponseWriter, req *http.Request) {
+		q, err := historyQuery(req.URL.Query())
+		if err != nil {
+			answer(w, http.StatusBadRequest, failure{Schema, err.Error()})
+			return
+		}
+		read(func(ctx context.Context) (any, error) { return r.History(ctx, q) }).ServeHTTP(w, req)
+	})
 	mux.Handle("POST /v1/sync", write(admin, w.Sync))
+	mux.Handle("POST /v1/confirm", write(admin, w.Confirm))
 	mux.Handle("POST /v1/pause", write(admin, w.Pause))
-	mux.Handle("POST /v1/resume", write(admin, func(ctx context.Context, _ struct{}, by string) (Paused, error) { return w.Resume(ctx, by) }))
+	mux.Handle("POST /v1/resume", write(admin, w.Resume))
 	mux.Handle("POST /v1/reload", write(admin, func(ctx context.Context, _ struct{}, by string) (Done, error) { return w.Reload(ctx, by) }))
 	return mux
 }

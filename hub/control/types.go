@@ -20,7 +20,9 @@ type Status struct {
 	Running    bool          `json:"running"`  // false: from the last report of a hubd that is gone
 	UpSince    *time.Time    `json:"up_since"` // null when not running
 	Ready      bool          `json:"ready"`    // a pass has been made with an answer of AWS or a remembered one
-	Paused     *Pause        `json:"paused"`
+	Paused     *Pause        `json:"paused"`   // all pauses as one
+	Pauses     []Pause       `json:"pauses"`   // each of them, when the places were paused one by one
+	Confirm    *Confirm      `json:"confirm"`  // the sync that waits for hubctl confirm
 	Poll       float64       `json:"poll_seconds"`
 	LastPass   *Pass         `json:"last_pass"`
 	LastChange *Changed      `json:"last_change"`
@@ -54,13 +56,6 @@ type Pass struct {
 type Changed struct {
 	At   time.Time `json:"at"`
 	What string    `json:"what"` // in short: +search, -billing, 3 changes
-}
-
-// Pause is an operator's word that nothing be written.
-type Pause struct {
-	Since time.Time  `json:"since"`
-	Until *time.Time `json:"until"` // null: until resumed
-	By    string     `json:"by"`
 }
 
 // Source is a place we read from.
@@ -158,11 +153,6 @@ type Cut struct {
 	Reason   string         `json:"reason"`
 }
 
-// SyncRequest asks for a pass now.
-type SyncRequest struct {
-	AllowRemovals bool `json:"allow_removals"` // also what the guard holds
-}
-
 // Synced is what a pass did.
 type Synced struct {
 	Schema   string        `json:"schema"`
@@ -172,27 +162,7 @@ type Synced struct {
 	Pending  []Change      `json:"pending"` // not made
 	Problems []hub.Problem `json:"problems"`
 	Held     []hub.Held    `json:"held"`
-}
-
-// OfOthers reports whether a problem of this code is somebody else's to end and touches no spoke
-// that is there: it does not make a sync a failure.
-func OfOthers(c hub.Code) bool {
-	switch c {
-	case hub.PeeringNotActive, hub.PeeringEnded, hub.NotListed, hub.OtherSide:
-		return true
-	}
-	return false
-}
-
-// PauseRequest asks that nothing be written for a while.
-type PauseRequest struct {
-	Seconds float64 `json:"seconds"` // 0: until resumed
-}
-
-// Paused is the answer to pause and resume; Pause is null when nothing is paused.
-type Paused struct {
-	Schema string `json:"schema"`
-	Pause  *Pause `json:"pause"`
+	Confirm  *Confirm      `json:"confirm"` // what now waits for hubctl confirm
 }
 
 // Done is the answer to a verb that has nothing else to say.

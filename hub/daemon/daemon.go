@@ -31,7 +31,7 @@ type Daemon struct {
 	beat    atomic.Int64     // when the pass task last moved, Unix nanoseconds
 	passing atomic.Bool      // it is in a pass
 
-	pausing sync.Mutex // held while a pause is set or ended, so that note and situation agree
+	pausing sync.Mutex // held while pauses are set or ended, so that note and situation agree
 
 	mu sync.Mutex // guards everything below
 	situation
@@ -51,9 +51,14 @@ type situation struct {
 	report     *hub.Report // of the last pass
 	changed    *control.Changed
 	names      map[hub.SpokeID]string // of all spokes ever wanted: what is removed late has a name still
-	pause      *control.Pause
-	careful    string  // why a first start only observes; "" when it does not
-	clients    clients // the last list
+	pauses     pauses
+	window     *window              // the sync that waits to be confirmed
+	written    *hub.Desired         // what the last pass that wrote wanted; nil: none ever did
+	reloaded   *stand               // what stood before the last reload, while that is not long ago
+	reported   map[hub.Problem]bool // problems of the last pass, by code and subject
+	reasons    []hub.Cause          // of the next pass
+	careful    string               // why a first start only observes; "" when it does not
+	clients    clients              // the last list
 }
 
 // New makes a daemon from what an earlier one left. Nothing runs yet.
@@ -72,11 +77,17 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	if o.Saved.Topology != nil {
 		d.topology, d.surveyed = *o.Saved.Topology, true
 	}
-	if err := d.loadPause(); err != nil {
+	if err := d.loadPauses(); err != nil {
+		return nil, err
+	}
+	if err := d.loadWindow(); err != nil {
 		return nil, err
 	}
 	if err := d.loadCareful(ctx); err != nil {
 		return nil, err
+	}
+	if d.mode() != hub.ModeObserve {
+		d.written = o.Saved.Desired
 	}
 	return d, nil
 }
@@ -112,8 +123,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return nil
 }
 
-// Poke asks for a pass.
-func (d *Daemon) Poke() { signal(d.poke) }
+// Poke asks for a pass of what AWS said last.
+func (d *Daemon) Poke() { d.pokeFor(because(hub.TriggerSurvey)) }
 
 // Look asks for a survey, and so for a pass.
 func (d *Daemon) Look() { signal(d.look) }

@@ -164,7 +164,7 @@ func TestPauseWritesNothingAndOutlivesARestart(t *testing.T) {
 		}
 		w.planes[1].wipe()
 		after(time.Minute)
-		if _, err := d.Resume(t.Context(), "root"); err != nil {
+		if _, err := d.Resume(t.Context(), control.ResumeRequest{}, "root"); err != nil {
 			t.Fatal(err)
 		}
 		if w.planes[1].keys() == "" {

@@ -158,7 +158,7 @@ type memory struct {
 	saved    Saved
 	notes    map[string]string
 	last     control.Status
-	passes   int
+	history  []hub.HistoryEntry // newest first
 	saves    int
 	failNote error
 	broken   bool   // what was noted cannot be understood
@@ -180,10 +180,26 @@ func (m *memory) SaveTopology(_ context.Context, t hub.Topology) error {
 	return nil
 }
 
-func (m *memory) AppendPass(_ context.Context, rep hub.Report) error {
+func (m *memory) AppendHistory(_ context.Context, e hub.HistoryEntry) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.passes++
+	m.history = append([]hub.HistoryEntry{e}, m.history...)
+	return nil
+}
+
+func (m *memory) History(context.Context, hub.HistoryQuery) ([]hub.HistoryEntry, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.history, nil
+}
+
+func (m *memory) SaveWindow(_ context.Context, body json.RawMessage) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.failNote != nil {
+		return m.failNote
+	}
+	m.saved.Window = body
 	return nil
 }
 

@@ -16,6 +16,8 @@ const (
 	keyMode    = "mode"
 	keyBy      = "by"
 	keyUntil   = "until"
+	keyUndo    = "undo"
+	keyPlaces  = "places"
 	keyError   = "error"
 	keyAccount = "account"
 	keyPeering = "peering"
@@ -28,7 +30,7 @@ const (
 
 // Keys of notes in the state.
 const (
-	notePause = "pause" // JSON of control.Pause
+	notePause = "pause" // JSON of pauses
 	noteAdopt = "adopt" // the config's mode at a careful first start; "" or "done" otherwise
 )
 

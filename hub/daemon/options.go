@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"net/netip"
@@ -55,9 +56,10 @@ type Options struct {
 // Saved is what an earlier hubd left.
 type Saved struct {
 	Remembered hub.Remembered
-	Desired    *hub.Desired  // nil: nothing known
-	Topology   *hub.Topology // nil: nothing known
-	Doubt      string        // why it is not to be trusted
+	Desired    *hub.Desired    // nil: nothing known
+	Topology   *hub.Topology   // nil: nothing known
+	Doubt      string          // why it is not to be trusted
+	Window     json.RawMessage // of SaveWindow; nil: nothing waits to be confirmed
 }
 
 // Store is the durable memory.
@@ -65,8 +67,11 @@ type Store interface {
 	// Save is called before anything is applied.
 	Save(context.Context, hub.Remembered, hub.Desired) error
 	SaveTopology(context.Context, hub.Topology) error
-	// AppendPass keeps a pass that changed something; losing it loses nothing else.
-	AppendPass(context.Context, hub.Report) error
+	// SaveWindow keeps what is to be put back unless somebody confirms; nil: nothing is.
+	SaveWindow(context.Context, json.RawMessage) error
+	// AppendHistory keeps what changed; losing it loses nothing else.
+	AppendHistory(context.Context, hub.HistoryEntry) error
+	History(context.Context, hub.HistoryQuery) ([]hub.HistoryEntry, error)
 }
 
 // Notes keeps small words durably. One that was never set is "". Note fails with ErrNotesBroken

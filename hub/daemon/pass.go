@@ -2,7 +2,7 @@ package daemon
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"slices"
 	"time"
 
@@ -16,9 +16,14 @@ const beatEvery = 5 * time.Second
 
 // passRequest is a pass that somebody waits for.
 type passRequest struct {
+	causes        []hub.Cause
+	by            string // who asked
 	allowRemovals bool
-	mode          hub.Mode    // "" = the one in force
-	done          chan passed // buffered: who asked may have left
+	mode          hub.Mode      // "" = the one in force
+	confirm       time.Duration // after which it is put back unless confirmed; 0: it stays
+	settle        *window       // that the operator decided about; nil: none
+	undo          bool          // put settle back at once
+	done          chan passed   // buffered: who asked may have left
 }
 
 // passed is what became of a pass.
@@ -32,30 +37,48 @@ func (d *Daemon) passes(ctx context.Context) error {
 	d.waitForTopology(ctx)
 	beat := time.NewTicker(beatEvery)
 	defer beat.Stop()
-	d.pass(ctx, passRequest{})
+	d.serve(ctx, passRequest{causes: []hub.Cause{because(hub.TriggerStart)}})
 	for last := time.Now(); ; last = time.Now() {
 		req, ok := d.next(ctx, beat.C, last)
 		if !ok {
 			return nil
 		}
-		out := passed{rep: d.pass(ctx, req)}
-		if req.mode != "" && ctx.Err() == nil {
-			out.err = d.afterForced(ctx, req.mode)
-		}
+		out := d.serve(ctx, req)
 		if req.done != nil {
 			req.done <- out
 		}
 	}
 }
 
-// afterForced ends a careful first start, for which the forced pass was the operator's word. Where
-// less than that pass did is in force it makes another: repairs go as far as the last pass went.
-func (d *Daemon) afterForced(ctx context.Context, forced hub.Mode) error {
-	err := d.adopt() // only now: until this pass nothing else was to write
-	if d.mode() != forced {
-		d.pass(ctx, passRequest{})
+// serve makes the pass that was asked for, and what goes with it.
+func (d *Daemon) serve(ctx context.Context, req passRequest) passed {
+	if !d.undone(ctx) {
+		return passed{err: errors.New("a sync that nobody confirmed is being put back first: hubctl status")}
 	}
-	return err
+	switch {
+	case req.settle != nil:
+		return d.settled(ctx, req)
+	case req.confirm > 0:
+		out := d.confirmed(ctx, req)
+		if out.err == nil && ctx.Err() == nil {
+			d.leaveForced(ctx, req)
+		}
+		return out
+	}
+	out := passed{rep: d.pass(ctx, req)}
+	if req.mode != "" && ctx.Err() == nil {
+		out.err = d.adoptAfter(req.mode) // only now: until this pass nothing else was to write
+		d.leaveForced(ctx, req)
+	}
+	return out
+}
+
+// leaveForced makes another pass after one in a mode that is not in force: repairs go as far as
+// the last pass went.
+func (d *Daemon) leaveForced(ctx context.Context, req passRequest) {
+	if d.mode() != req.mode {
+		d.pass(ctx, passRequest{causes: req.causes})
+	}
 }
 
 // waitForTopology gives the first survey a moment when nothing is remembered.
@@ -100,25 +123,39 @@ func (d *Daemon) next(ctx context.Context, beat <-chan time.Time, last time.Time
 	}
 }
 
-// patience is how long to go without a pass: two polls, or until a pause ends.
+// patience is how long to go without a pass: two polls, or until a pause or the time to confirm a sync ends.
 func (d *Daemon) patience(last time.Time) time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	rest := time.Until(last.Add(2 * d.config.Poll))
-	if p := d.situation.pause; p != nil && p.Until != nil {
-		rest = min(rest, time.Until(*p.Until))
+	for _, p := range d.situation.pauses {
+		if p.Until != nil {
+			rest = min(rest, time.Until(*p.Until))
+		}
+	}
+	if w := d.situation.window; w != nil && !w.over() {
+		rest = min(rest, time.Until(w.Until))
 	}
 	return max(rest, passGap)
 }
 
 // pass makes one pass and tells everybody about it.
 func (d *Daemon) pass(ctx context.Context, req passRequest) hub.Report {
-	d.endPause()
+	if d.endPauses() {
+		req.causes = append(slices.Clone(req.causes), because(hub.TriggerPause))
+	}
 	in := d.input()
-	in.AllowRemovals, in.At = req.allowRemovals || failpoint.Off("guard"), time.Now()
+	in.AllowRemovals = req.allowRemovals || failpoint.Off("guard")
 	if req.mode != "" {
 		in.Mode = req.mode
 	}
+	rep, _ := d.make(ctx, in, d.causes(req.causes))
+	return rep
+}
+
+// make makes the pass that in describes. ok is false when it was cut short by the end of hubd.
+func (d *Daemon) make(ctx context.Context, in hub.Input, causes []hub.Cause) (rep hub.Report, ok bool) {
+	in.At = time.Now()
 	d.passing.Store(true)
 	d.beat.Store(in.At.UnixNano())
 	limited, cancel := context.WithTimeout(ctx, passTime)
@@ -128,12 +165,12 @@ func (d *Daemon) pass(ctx context.Context, req passRequest) hub.Report {
 	rep.Took = time.Since(in.At)
 	d.passing.Store(false)
 	if ctx.Err() != nil {
-		return rep // cut short: what it says is not how things are
+		return rep, false // what it says is not how things are
 	}
-	rep.Problems = append(onePause(rep.Problems, rep.Pending()), d.ownProblems()...)
+	rep.Problems = append(d.inForce().problems(rep.Problems, rep), d.ownProblems()...)
 	slices.SortFunc(rep.Problems, hub.CompareProblems)
-	d.settle(ctx, rep, mem)
-	return rep
+	d.settle(ctx, rep, mem, causes)
+	return rep, true
 }
 
 // Once makes one survey and one pass, instead of Run. A dry run changes nothing.
@@ -144,10 +181,12 @@ func (d *Daemon) Once(ctx context.Context, dryRun bool) (hub.Report, error) {
 	if dryRun {
 		in := d.input()
 		in.At = time.Now()
-		return d.rec.Plan(ctx, in), nil
+		rep := d.rec.Plan(ctx, in)
+		rep.Problems = d.inForce().problems(rep.Problems, rep)
+		return rep, nil
 	}
-	rep := d.pass(ctx, passRequest{})
-	return rep, ctx.Err()
+	out := d.serve(ctx, passRequest{causes: []hub.Cause{because(hub.TriggerStart)}})
+	return out.rep, errors.Join(out.err, ctx.Err())
 }
 
 // input is what the next pass needs to know, but for its time.
@@ -159,21 +198,28 @@ func (d *Daemon) input() hub.Input {
 		Policy: d.config.Policy, Topology: d.topology, Remembered: d.remembered, Prev: d.prev,
 		Mode: mode, Doubt: d.doubt, Save: d.opts.Store.Save,
 	}
-	if d.situation.pause != nil {
-		in.Paused = map[hub.PlaneName]bool{}
-		for _, p := range d.opts.Planes {
-			in.Paused[p.Name()] = true
-		}
+	in.Paused = map[hub.PlaneName]bool{}
+	for _, name := range d.situation.pauses.planes() {
+		in.Paused[name] = true
 	}
 	return in
 }
 
 // settle keeps what a pass found out, and tells log, metrics, systemd and the last report.
-func (d *Daemon) settle(ctx context.Context, rep hub.Report, mem hub.Remembered) {
+func (d *Daemon) settle(ctx context.Context, rep hub.Report, mem hub.Remembered, causes []hub.Cause) {
 	d.mu.Lock()
 	first := d.report == nil
 	d.remembered, d.prev, d.report = mem, &rep.Desired, &rep
 	d.learnNames(rep.Desired)
+	if rep.Mode != hub.ModeObserve && len(d.situation.pauses) == 0 {
+		d.written = &rep.Desired
+	}
+	if d.reloaded != nil {
+		d.reloaded.add(rep.Planes, func(p hub.PlaneReport) []hub.Change { return p.Applied })
+		if time.Since(d.reloaded.at) > reloadReach {
+			d.reloaded = nil
+		}
+	}
 	if what := summary(rep, d.names); what != "" {
 		d.changed = &control.Changed{At: rep.Started.UTC(), What: what}
 	}
@@ -182,21 +228,11 @@ func (d *Daemon) settle(ctx context.Context, rep hub.Report, mem hub.Remembered)
 	told.Problems = d.withClients(rep.Problems)
 	d.events.passed(told)
 	d.metrics.passed(rep)
-	d.events.trouble("history", "the history cannot be written", d.opts.Store.AppendPass(ctx, rep))
+	d.keepPass(ctx, rep, causes)
 	signal(d.count)
 	status := d.status(ctx)
 	d.ready(oneLine(status), first)
 	d.events.trouble("last.json", "the last report cannot be written", d.opts.WriteLast(status))
-}
-
-// onePause makes one problem of those that a pause makes of each plane.
-func onePause(problems []hub.Problem, pending int) []hub.Problem {
-	isPause := func(p hub.Problem) bool { return p.Code == hub.Paused }
-	if !slices.ContainsFunc(problems, isPause) {
-		return problems
-	}
-	return append(slices.DeleteFunc(problems, isPause), hub.Problem{Code: hub.Paused, Subject: "hubd",
-		Detail: fmt.Sprintf("nothing is written: %d changes wait", pending), Mend: hub.Mend(hub.Paused)})
 }
 
 // learnNames remembers what the spokes of a want are called; d.mu is held, or nothing runs yet.

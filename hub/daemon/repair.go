@@ -80,14 +80,16 @@ func (d *Daemon) repair(ctx context.Context, name hub.PlaneName) bool {
 	limited, cancel := context.WithTimeout(ctx, passTime)
 	defer cancel()
 	failpoint.Hit("repair.begin")
+	began := time.Now()
 	rep := d.rec.Repair(limited, name)
 	if ctx.Err() != nil {
 		return false
 	}
 	d.events.repaired(rep)
 	d.metrics.repaired(rep)
+	d.keepRepair(ctx, hub.Report{Started: began, Took: time.Since(began), Mode: d.mode()}, rep)
 	if len(rep.Applied) > 0 || rep.Error != "" || len(rep.Pending) > 0 {
-		d.Poke() // the report of the next pass tells how things are
+		d.pokeFor(because(hub.TriggerRepair)) // the report of the next pass tells how things are
 	}
 	return len(rep.Applied) > 0
 }

@@ -2,13 +2,10 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"peerhub/hub"
-	"peerhub/hub/control"
 )
 
 // mode is how far a pass may go now.
@@ -72,80 +69,43 @@ func (d *Daemon) adopt() error {
 	return nil
 }
 
-// paused returns the pause in force, or nil.
-func (d *Daemon) paused() *control.Pause {
+// adoptAfter ends a careful first start when an operator's pass went as far as the config does.
+func (d *Daemon) adoptAfter(forced hub.Mode) error {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.situation.pause
-}
-
-func (d *Daemon) loadPause() error {
-	note, err := d.opts.Notes.Note(notePause)
-	if errors.Is(err, ErrNotesBroken) {
-		return nil // loadCareful keeps still because of it
-	}
-	if err != nil {
-		return fmt.Errorf("read the state: %w", err)
-	}
-	if note == "" {
-		return nil
-	}
-	var p control.Pause
-	if err := json.Unmarshal([]byte(note), &p); err != nil {
-		// A pause nobody can read must not hold for ever, nor be forgotten in silence.
-		d.opts.Log.Warn().Str(keyError, err.Error()).Msg("the remembered pause cannot be read, going on without it")
-		return nil
-	}
-	d.situation.pause = &p
-	return nil
-}
-
-// setPause begins or, with nil, ends a pause, durably.
-func (d *Daemon) setPause(p *control.Pause) error {
-	d.pausing.Lock()
-	defer d.pausing.Unlock()
-	return d.keepPause(p)
-}
-
-// keepPause is setPause for who holds d.pausing.
-func (d *Daemon) keepPause(p *control.Pause) error {
-	note := ""
-	if p != nil {
-		data, err := json.Marshal(p)
-		if err != nil {
-			return fmt.Errorf("remember the pause: %w", err)
-		}
-		note = string(data)
-	}
-	if err := d.opts.Notes.SetNote(notePause, note); err != nil {
-		return fmt.Errorf("remember the pause: %w", err)
-	}
-	d.mu.Lock()
-	d.situation.pause = p
+	wanted := d.config.Policy.Mode
 	d.mu.Unlock()
+	if forced == hub.ModeSync || forced == wanted {
+		return d.adopt()
+	}
 	return nil
 }
 
-// endPause ends a pause whose time is over.
-func (d *Daemon) endPause() {
-	d.pausing.Lock() // a new pause set meanwhile is not this one
-	defer d.pausing.Unlock()
-	p := d.paused()
-	if p == nil || p.Until == nil || time.Now().Before(*p.Until) {
-		return
+// Reread reads the config anew, because of a signal. One that cannot be used changes nothing.
+func (d *Daemon) Reread() error { return d.reread(because(hub.TriggerReload)) }
+
+func (d *Daemon) reread(why hub.Cause) error {
+	before := d.standsNow()
+	d.mu.Lock()
+	old := d.config.Policy.Mode
+	d.mu.Unlock()
+	if err := d.takeConfig(); err != nil {
+		return err
 	}
-	err := d.keepPause(nil)
-	d.events.trouble("pause", "the end of a pause cannot be remembered", err)
-	if err != nil {
-		d.mu.Lock()
-		d.situation.pause = nil // its time is over all the same
-		d.mu.Unlock()
+	d.mu.Lock()
+	d.reloaded = before
+	careful := d.careful != "" && d.config.Policy.Mode != old
+	d.mu.Unlock()
+	var err error
+	if careful { // the operator set a mode: that is their word
+		err = d.adopt()
 	}
-	d.opts.Log.Info().Msg("pause over")
+	d.Look()
+	d.pokeFor(why)
+	return err
 }
 
-// Reread reads the config anew. One that cannot be used changes nothing.
-func (d *Daemon) Reread() error {
+// takeConfig reads the config and has it in force from the next pass on.
+func (d *Daemon) takeConfig() error {
 	fresh, err := d.opts.Load()
 	if err != nil {
 		d.mu.Lock()
@@ -159,18 +119,12 @@ func (d *Daemon) Reread() error {
 	d.mu.Lock()
 	old := d.config
 	d.config, d.configNote = fresh, ""
-	careful := d.careful != "" && fresh.Policy.Mode != old.Policy.Mode
 	d.mu.Unlock()
-	if careful { // the operator set a mode: that is their word
-		err = errors.Join(err, d.adopt())
-	}
 	if d.opts.Reloaded != nil {
 		for _, key := range d.opts.Reloaded(old, fresh) {
 			d.opts.Log.Warn().Str(keyDetail, key).Msg("config key takes a restart of hubd")
 		}
 	}
 	d.opts.Log.Info().Str(keyMode, string(d.mode())).Str(keyPath, fresh.Path).Msg("config taken")
-	d.Look()
-	d.Poke()
-	return err
+	return nil
 }

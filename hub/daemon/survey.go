@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"peerhub/hub"
@@ -95,9 +96,9 @@ func (d *Daemon) survey(ctx context.Context) (again bool, err error) {
 	return d.accept(limited, policy, topology), nil
 }
 
-// accept accepts the pending requests of listed accounts. Observing and pausing write nothing.
+// accept accepts the pending requests of listed accounts. Observing and a pause of the routes write nothing.
 func (d *Daemon) accept(ctx context.Context, policy hub.Policy, topology hub.Topology) bool {
-	if d.opts.Accept == nil || d.mode() == hub.ModeObserve || d.paused() != nil {
+	if d.opts.Accept == nil || d.mode() == hub.ModeObserve || slices.Contains(d.inForce().planes(), hub.PlaneVPCRoute) {
 		return false
 	}
 	accepted, err := d.opts.Accept(ctx, policy, topology)

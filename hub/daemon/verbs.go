@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"peerhub/hub"
@@ -29,6 +31,8 @@ func (d *Daemon) Plan(ctx context.Context) (control.Plan, error) {
 	if err := ctx.Err(); err != nil {
 		return control.Plan{}, fmt.Errorf("plan: %w", err)
 	}
+	rep.Problems = d.inForce().problems(rep.Problems, rep)
+	slices.SortFunc(rep.Problems, hub.CompareProblems)
 	p := control.Plan{Schema: control.Schema, Mode: d.mode(), Changes: d.changesOf(rep, func(p hub.PlaneReport) []hub.Change { return p.Pending }),
 		Cuts: []control.Cut{}, Problems: list(rep.Problems), Held: list(rep.Held)}
 	if d.opts.Flows != nil {
@@ -45,14 +49,31 @@ func (d *Daemon) Plan(ctx context.Context) (control.Plan, error) {
 	return p, nil
 }
 
-// Sync answers hubctl sync: a survey, then a pass that may do everything. It ends a careful first start.
+// Sync answers hubctl sync: a survey, then a pass in the mode that was asked for. In full it ends
+// a careful first start. With a time to confirm it is put back by itself.
 func (d *Daemon) Sync(ctx context.Context, req control.SyncRequest, by string) (control.Synced, error) {
-	if p := d.paused(); p != nil {
-		return control.Synced{}, fmt.Errorf("paused by %s since %s: hubctl resume comes first", p.By, p.Since.Format(time.RFC3339))
+	if req.Mode == "" {
+		req.Mode = hub.ModeSync
 	}
-	d.opts.Log.Info().Str(keyBy, by).Msg("sync asked for")
+	confirm := time.Duration(req.ConfirmSeconds * float64(time.Second))
+	switch {
+	case req.Mode != hub.ModeObserve && req.Mode != hub.ModeAdd && req.Mode != hub.ModeSync:
+		return control.Synced{}, fmt.Errorf("mode %q: want observe, add or sync", req.Mode)
+	case req.ConfirmSeconds < 0 || req.ConfirmSeconds > maxConfirm.Seconds():
+		return control.Synced{}, fmt.Errorf("confirm within %v seconds: at most %s", req.ConfirmSeconds, maxConfirm)
+	}
+	if p := d.inForce(); p.all() || len(p) > 0 && confirm > 0 {
+		word := p.merged()
+		return control.Synced{}, fmt.Errorf("paused by %s since %s: hubctl resume comes first", word.By, word.Since.Format(time.RFC3339))
+	}
+	d.opts.Log.Info().Str(keyBy, by).Str(keyMode, string(req.Mode)).Msg("sync asked for")
 	failpoint.Hit("control.sync")
-	rep, err := d.askAndPass(ctx, passRequest{allowRemovals: req.AllowRemovals, mode: hub.ModeSync})
+	order := passRequest{causes: []hub.Cause{askedBy(hub.TriggerSync, by)}, by: by, allowRemovals: req.AllowRemovals, mode: req.Mode, confirm: confirm}
+	ask := d.askAndPass
+	if confirm > 0 {
+		ask = d.passNow // which reads the config first, and then asks AWS
+	}
+	rep, err := ask(ctx, order)
 	if err != nil {
 		return control.Synced{}, fmt.Errorf("sync: %w", err)
 	}
@@ -65,12 +86,12 @@ func (d *Daemon) askAndPass(ctx context.Context, req passRequest) (hub.Report, e
 	limited, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	if err := d.ask(limited); err != nil && !d.known() {
-		d.Poke() // a survey somebody waits for leaves the pass to them
+		d.pokeFor(req.causes[0]) // a survey somebody waits for leaves the pass to them
 		return hub.Report{}, err
 	}
 	rep, err := d.passNow(ctx, req)
 	if err != nil {
-		d.Poke()
+		d.pokeFor(req.causes[0])
 	}
 	return rep, err
 }
@@ -89,11 +110,12 @@ func (d *Daemon) Desired(context.Context) (hub.Desired, error) {
 // mode in force.
 func (d *Daemon) Reload(ctx context.Context, by string) (control.Done, error) {
 	d.opts.Log.Info().Str(keyBy, by).Msg("reload asked for")
-	if err := d.Reread(); err != nil {
+	why := askedBy(hub.TriggerReload, by)
+	if err := d.reread(why); err != nil {
 		return control.Done{}, err
 	}
 	failpoint.Hit("control.reloaded")
-	_, err := d.askAndPass(ctx, passRequest{})
+	_, err := d.askAndPass(ctx, passRequest{causes: []hub.Cause{why}})
 	return control.Done{Schema: control.Schema}, err
 }
 
@@ -129,33 +151,48 @@ func (d *Daemon) Pause(ctx context.Context, req control.PauseRequest, by string)
 	if req.Seconds < 0 || req.Seconds > maxPause.Seconds() {
 		return control.Paused{}, fmt.Errorf("pause for %v seconds: at most %s", req.Seconds, maxPause)
 	}
-	p := &control.Pause{Since: time.Now().UTC().Truncate(time.Second), By: by}
-	line := d.opts.Log.Info().Str(keyBy, by)
+	places, err := orAll(req.Places)
+	if err != nil {
+		return control.Paused{}, err
+	}
+	word := control.Pause{Since: time.Now().UTC().Truncate(time.Second), By: by}
+	line := d.opts.Log.Info().Str(keyBy, by).Any(keyPlaces, places)
 	if length > 0 {
 		until := time.Now().Add(length).UTC()
-		p.Until = &until
+		word.Until = &until
 		line = line.Time(keyUntil, until)
 	}
-	if err := d.setPause(p); err != nil {
+	now, err := d.setPauses(func(p pauses) pauses { return p.with(word, places) })
+	if err != nil {
 		return control.Paused{}, err
 	}
 	line.Msg("paused")
 	failpoint.Hit("control.paused")
-	_, err := d.passNow(ctx, passRequest{})
-	return control.Paused{Schema: control.Schema, Pause: p}, err
+	_, err = d.passNow(ctx, passRequest{causes: []hub.Cause{askedBy(hub.TriggerPause, by)}})
+	return pausedOf(now), err
 }
 
-// Resume answers hubctl resume.
-func (d *Daemon) Resume(ctx context.Context, by string) (control.Paused, error) {
-	if d.paused() != nil {
-		d.opts.Log.Info().Str(keyBy, by).Msg("resumed")
-	}
-	if err := d.setPause(nil); err != nil {
+// Resume answers hubctl resume. The pass that follows at once repairs what was not meanwhile.
+func (d *Daemon) Resume(ctx context.Context, req control.ResumeRequest, by string) (control.Paused, error) {
+	places, err := orAll(req.Places)
+	if err != nil {
 		return control.Paused{}, err
 	}
+	was := d.inForce()
+	now, err := d.setPauses(func(p pauses) pauses { return p.without(places) })
+	if err != nil {
+		return control.Paused{}, err
+	}
+	if len(now) < len(was) {
+		d.opts.Log.Info().Str(keyBy, by).Any(keyPlaces, places).Msg("resumed")
+	}
 	failpoint.Hit("control.resumed")
-	_, err := d.passNow(ctx, passRequest{})
-	return control.Paused{Schema: control.Schema}, err
+	_, err = d.passNow(ctx, passRequest{causes: []hub.Cause{askedBy(hub.TriggerResume, by)}})
+	return pausedOf(now), err
+}
+
+func pausedOf(p pauses) control.Paused {
+	return control.Paused{Schema: control.Schema, Pause: p.merged(), Pauses: p.list()}
 }
 
 // passNow has a pass made and waits for it.
@@ -181,9 +218,11 @@ func (d *Daemon) Config(context.Context) (control.Config, error) {
 	out := control.Config{Schema: control.Schema, Path: d.config.Path}
 	h := d.topology.Hub
 	told := map[string]string{"hub.name": h.Name, "hub.region": string(h.Scope.Region), "hub.vpc": string(h.VPC), "hub.instance": string(h.Instance)}
+	var interfaces []string
 	for _, i := range h.Interfaces {
-		told["hub.interfaces"] += fmt.Sprintf("%s=%s ", i.Name, i.ID)
+		interfaces = append(interfaces, fmt.Sprintf("%s=%s", i.Name, i.ID))
 	}
+	told["hub.interfaces"] = strings.Join(interfaces, " ")
 	for _, s := range d.config.Settings() {
 		if s.Value == "" && told[s.Key] != "" {
 			s.Value = told[s.Key]
@@ -200,7 +239,7 @@ func (d *Daemon) syncedOf(rep hub.Report) control.Synced {
 	return control.Synced{Schema: control.Schema, Pass: *passOf(rep), Mode: rep.Mode,
 		Changes:  d.changesOf(rep, func(p hub.PlaneReport) []hub.Change { return p.Applied }),
 		Pending:  d.changesOf(rep, func(p hub.PlaneReport) []hub.Change { return p.Pending }),
-		Problems: list(rep.Problems), Held: list(rep.Held)}
+		Problems: list(rep.Problems), Held: list(rep.Held), Confirm: d.waiting().shown()}
 }
 
 // changesOf lists changes of all planes in the order of additions.

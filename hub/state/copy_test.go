@@ -123,7 +123,7 @@ func TestOthersCannotReadTheState(t *testing.T) {
 	}
 	s := open(t, dir)
 	defer s.Close()
-	if err := errors.Join(s.AppendPass(t.Context(), hub.Report{Planes: []hub.PlaneReport{{Applied: []hub.Change{{Object: "x"}}}}}), state.WriteLast(dir, 1)); err != nil {
+	if err := errors.Join(s.AppendHistory(t.Context(), made(1)), state.WriteLast(dir, 1)); err != nil {
 		t.Fatal(err)
 	}
 	entries, err := os.ReadDir(dir)
