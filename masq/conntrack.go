@@ -41,7 +41,9 @@ func ctType(kind uint16) netlink.HeaderType {
 // flow is one conntrack entry with a mark of ours.
 type flow struct {
 	mark uint32
+	src  netip.Addr // who opened it
 	dst  netip.Addr // as the client wrote it
+	back netip.Addr // where answers go: src, or what it was translated to
 	key  []byte     // the attributes that name the entry
 }
 
@@ -112,9 +114,8 @@ func (s *socket) listFlows(mark, mask uint32) ([]flow, error) {
 		if fl.mark&mask != mark {
 			continue
 		}
-		if dst := fields(fields(f[ctaTupleOrig])[ctaTupleIP])[ctaIPv4Dst]; len(dst) == 4 {
-			fl.dst = netip.AddrFrom4([4]byte(dst))
-		}
+		there, back := fields(fields(f[ctaTupleOrig])[ctaTupleIP]), fields(fields(f[ctaTupleReply])[ctaTupleIP])
+		fl.src, fl.dst, fl.back = address4(there[ctaIPv4Src]), address4(there[ctaIPv4Dst]), address4(back[ctaIPv4Dst])
 		fl.key = attr(ctaTupleOrig|unix.NLA_F_NESTED, f[ctaTupleOrig])
 		for _, t := range []uint16{ctaID, ctaZone} {
 			if v, ok := f[t]; ok {
@@ -124,6 +125,14 @@ func (s *socket) listFlows(mark, mask uint32) ([]flow, error) {
 		out = append(out, fl)
 	}
 	return out, nil
+}
+
+// address4 reads an IPv4 address; the zero Addr when b is none.
+func address4(b []byte) netip.Addr {
+	if len(b) != 4 {
+		return netip.Addr{}
+	}
+	return netip.AddrFrom4([4]byte(b))
 }
 
 // deleteFlows deletes the entries of one spoke's mark.
