@@ -324,10 +324,17 @@ func (p *Plane) refused(j job, err error) {
 	p.changed = true
 }
 
-// Retry lets every change that waits be tried in the next pass (hubctl sync).
+// Retry lets every change that waits be tried in the next pass (hubctl sync), and believes
+// the surveys where several speak against a recent write: a person who asks knows of one
+// that was undone. If AWS was only late, the route is found where it is to be made.
 func (p *Plane) Retry() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for at, w := range p.writes {
+		if w.against >= disagreeing {
+			delete(p.writes, at)
+		}
+	}
 	for at, w := range p.waits {
 		w.until = time.Time{}
 		p.waits[at] = w
