@@ -54,6 +54,14 @@ properties: ## 200,000 passes of the property tests of the core
 planted: ## three planted bugs, each of which the property tests must find within a minute
 	$(GO) test -count=1 ./test/planted -all -v
 
+soak: deps ## random faults against a model for MINUTES=10 (root); SEED=n repeats a run
+	$(GO) test -count=1 -timeout 48h ./test/soak -run TestSoak -minutes $(or $(MINUTES),10) $(if $(SEED),-seed $(SEED)) -v
+
+fuzz: ## every fuzz target for MINUTES=1, one after the other
+	@set -e; for d in $$(grep -rl '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \
+	for f in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$d/*_test.go | cut -c6-); do \
+	echo "== $$d $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(MINUTES),1)m -fuzzminimizetime 10s $$d; done; done
+
 lint: ## gofmt, go vet, staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt differs: $$out"; exit 1; fi
 	$(GO) vet ./...

@@ -44,6 +44,9 @@ var rules = map[string]rule{
 	"test/ec2sim": {never: []string{"peerhub/"}},
 	"test/fabric": {may: []string{"peerhub/test/ec2sim", "github.com/vishvananda/netlink", "golang.org/x/sys/unix"}},
 	"test/lab":    {may: []string{"peerhub/test/ec2sim", "peerhub/test/fabric"}},
+	// The model of the soak must not share a mistake with what it judges.
+	"test/soak":       {may: []string{"peerhub/test/soak/admin", "peerhub/test/ec2sim", "peerhub/test/fabric", "peerhub/test/lab", sdk, "github.com/goccy/go-yaml"}},
+	"test/soak/admin": {may: []string{"peerhub/test/lab", sdk}},
 }
 
 // importProblems applies the rules to the packages' own imports; tests of a package may import anything.
