@@ -127,6 +127,13 @@ func (f *fake) Resume(_ context.Context, r control.ResumeRequest, _ string) (con
 	f.note(fmt.Sprintf("resume %v", r.Places))
 	return control.Paused{Schema: control.Schema}, nil
 }
+func (f *fake) Adoption(context.Context) (control.Adoption, error) {
+	return answer[control.Adoption](f, "adoption")
+}
+func (f *fake) Adopt(context.Context, control.AdoptRequest, string) (control.Adoption, error) {
+	f.note("adopt")
+	return answer[control.Adoption](f, "adoption")
+}
 func (f *fake) Reload(context.Context, string) (control.Done, error) {
 	f.note("reload")
 	return control.Done{Schema: control.Schema}, nil

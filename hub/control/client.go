@@ -60,6 +60,16 @@ func (c *Caller) Desired(ctx context.Context) (hub.Desired, error) {
 	return ask[hub.Desired](ctx, c, http.MethodGet, "desired", nil)
 }
 
+// Adoption asks what was made by hand on this hub. Everybody who can connect may.
+func (c *Caller) Adoption(ctx context.Context) (Adoption, error) {
+	return ask[Adoption](ctx, c, http.MethodGet, "adopt", nil)
+}
+
+// Adopt asks hubd to take over, and waits for its end. Root and the group may.
+func (c *Caller) Adopt(ctx context.Context, req AdoptRequest) (Adoption, error) {
+	return ask[Adoption](ctx, c, http.MethodPost, "adopt", req)
+}
+
 // Reload asks hubd to read its config anew. Root and the group may.
 func (c *Caller) Reload(ctx context.Context) (Done, error) {
 	return ask[Done](ctx, c, http.MethodPost, "reload", struct{}{})
@@ -110,6 +120,9 @@ func (c *Caller) do(ctx context.Context, method, verb string, in, out any) error
 		return fmt.Errorf("%s: %w", verb, err)
 	}
 	resp, err := c.http.Do(req)
+	for again := 0; again < 3 && in == nil && lost(err) && ctx.Err() == nil; again++ { // a crowd took its place
+		resp, err = c.http.Do(req)
+	}
 	if err != nil {
 		return c.unreached(verb, err)
 	}
@@ -127,6 +140,11 @@ func (c *Caller) do(ctx context.Context, method, verb string, in, out any) error
 	return nil
 }
 
+// lost reports whether the connection was taken away before there was an answer.
+func lost(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE)
+}
+
 // unreached says why there was no answer, and what to do about it.
 func (c *Caller) unreached(verb string, err error) error {
 	switch {
@@ -134,6 +152,8 @@ func (c *Caller) unreached(verb string, err error) error {
 		return fmt.Errorf("%w (nobody answers on %s): systemctl start hubd", ErrDown, c.path)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: %s is for root and its group: use sudo, or join the group", ErrRefused, c.path)
+	case lost(err):
+		return fmt.Errorf("%s: hubd hung up: too many others ask at once; try again", verb)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: hubd did not answer in time; see --timeout and journalctl -u hubd", verb)
 	}

@@ -10,15 +10,20 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"peerhub/hub/failpoint"
 )
 
 // ErrRunning means that another hubd answers on the socket.
 var ErrRunning = errors.New("another hubd is running")
 
-// Listener is the control socket. It gives every user a share of connections.
+// Listener is the control socket. It gives every user a share of connections; a newcomer beyond it
+// takes the place of that user's oldest connection that is not being worked for, so that idle and
+// slow ones keep nobody from being answered.
 type Listener struct {
 	*net.UnixListener
 	path  string
@@ -26,7 +31,7 @@ type Listener struct {
 	group int         // gid of those who may write; -1: root only
 
 	mu   sync.Mutex
-	open map[uint32]int // connections by uid
+	open map[uint32][]*conn // connections by uid, the oldest first
 }
 
 // Listen opens the socket at path, 0660 and owned by group. A socket that nobody answers on
@@ -69,7 +74,7 @@ func Listen(path, group string) (l *Listener, note string, err error) {
 	if err := os.Rename(temporary, path); err != nil {
 		return nil, "", fmt.Errorf("control socket: %w", err)
 	}
-	return &Listener{UnixListener: inner, path: path, file: file, group: gid, open: map[uint32]int{}}, note, nil
+	return &Listener{UnixListener: inner, path: path, file: file, group: gid, open: map[uint32][]*conn{}}, note, nil
 }
 
 // clear removes a socket that nobody answers on. It connects first: a live one is not stolen.
@@ -114,30 +119,50 @@ func (l *Listener) admins(p Peer) bool {
 	return p.known && (p.UID == 0 || l.group >= 0 && slices.Contains(p.groups, uint32(l.group)))
 }
 
-// Accept waits for a peer whose user has connections left; others are closed at once.
+// Accept waits for a peer that gets a place; others are closed at once.
 func (l *Listener) Accept() (net.Conn, error) {
 	for {
-		c, err := l.UnixListener.Accept()
+		inner, err := l.UnixListener.Accept()
 		if err != nil {
 			return nil, err
 		}
-		uid := peerOf(c).UID
-		l.mu.Lock()
-		if l.open[uid] < perUser {
-			l.open[uid]++
-			l.mu.Unlock()
-			return &conn{Conn: c, done: sync.OnceFunc(func() { l.release(uid) })}, nil
+		c := &conn{Conn: inner, from: l, uid: peerOf(inner).UID}
+		evicted, ok := l.admit(c)
+		if evicted != nil {
+			evicted.Conn.Close() // its place is c's already
 		}
-		l.mu.Unlock()
-		c.Close()
+		if ok {
+			return c, nil
+		}
+		inner.Close()
 	}
 }
 
-func (l *Listener) release(uid uint32) {
+// admit gives c a place among its user's, if need be that of another, which it returns. ok is false
+// when all of them are being worked for.
+func (l *Listener) admit(c *conn) (evicted *conn, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open[uid]--; l.open[uid] == 0 {
-		delete(l.open, uid)
+	list := l.open[c.uid]
+	if len(list) >= perUser && !failpoint.Off("client-limits") {
+		i := slices.IndexFunc(list, func(o *conn) bool { return !o.working.Load() })
+		if i < 0 {
+			return nil, false
+		}
+		evicted = list[i]
+		list = slices.Delete(list, i, i+1)
+	}
+	l.open[c.uid] = append(list, c)
+	return evicted, true
+}
+
+// release gives up c's place, unless somebody has taken it.
+func (l *Listener) release(c *conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open[c.uid] = slices.DeleteFunc(l.open[c.uid], func(o *conn) bool { return o == c })
+	if len(l.open[c.uid]) == 0 {
+		delete(l.open, c.uid)
 	}
 }
 
@@ -153,11 +178,13 @@ func (l *Listener) Close() error {
 // conn gives its place back when it is closed.
 type conn struct {
 	net.Conn
-	done func()
+	from    *Listener
+	uid     uint32
+	working atomic.Bool // a verb of its is under way: not for another to take
 }
 
 func (c *conn) Close() error {
 	err := c.Conn.Close()
-	c.done()
+	c.from.release(c)
 	return err
 }

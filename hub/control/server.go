@@ -20,6 +20,7 @@ type Reader interface {
 	Config(context.Context) (Config, error)
 	Desired(context.Context) (hub.Desired, error) // of the last pass
 	History(context.Context, hub.HistoryQuery) (History, error)
+	Adoption(context.Context) (Adoption, error)
 	Ready(context.Context) error // nil: a pass has been made and the last one is not too long ago
 }
 
@@ -30,6 +31,8 @@ type Writer interface {
 	Confirm(ctx context.Context, req ConfirmRequest, by string) (Synced, error)
 	Pause(ctx context.Context, req PauseRequest, by string) (Paused, error)
 	Resume(ctx context.Context, req ResumeRequest, by string) (Paused, error)
+	// Adopt is a sync that ends no flow, and takes over the VPC routes that fit.
+	Adopt(ctx context.Context, req AdoptRequest, by string) (Adoption, error)
 	// Reload reads the config anew, then asks AWS and makes a pass in the mode in force.
 	Reload(ctx context.Context, by string) (Done, error)
 }
@@ -43,6 +46,8 @@ const (
 	workTime   = 5 * time.Minute  // for a pass to end
 	bodySize   = 64 << 10
 	perUser    = 32 // connections
+	atOnce     = 4  // reading verbs that are worked on; the others wait for their turn
+	writers    = 16 // writing verbs of all users that are under way; more are refused
 )
 
 // Server answers on one listener.
@@ -59,7 +64,7 @@ func NewServer(on *Listener, r Reader, w Writer) *Server {
 		ReadHeaderTimeout: headerTime, ReadTimeout: bodyTime, IdleTimeout: idleTime, WriteTimeout: answerTime,
 		MaxHeaderBytes: 16 << 10,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, peerKey{}, peerOf(c))
+			return context.WithValue(context.WithValue(ctx, connKey{}, c), peerKey{}, peerOf(c))
 		},
 		ErrorLog: nil,
 	}
@@ -82,11 +87,16 @@ func (s *Server) Serve(ctx context.Context) error {
 	return nil
 }
 
-type peerKey struct{}
+type (
+	peerKey struct{}
+	connKey struct{}
+)
 
 // handler is the verbs. admin says whether a peer may use those that write.
 func handler(r Reader, w Writer, admin func(Peer) bool) http.Handler {
 	mux := http.NewServeMux()
+	turns, places := make(chan struct{}, atOnce), make(chan struct{}, writers)
+	read := func(ask func(context.Context) (any, error)) http.Handler { return reading(turns, ask) }
 	mux.Handle("GET /v1/status", read(func(ctx context.Context) (any, error) { return r.Status(ctx) }))
 	mux.Handle("GET /v1/plan", read(func(ctx context.Context) (any, error) { return r.Plan(ctx) }))
 	mux.Handle("GET /v1/config", read(func(ctx context.Context) (any, error) { return r.Config(ctx) }))
@@ -115,19 +125,29 @@ func handler(r Reader, w Writer, admin func(Peer) bool) http.Handler {
 		}
 		read(func(ctx context.Context) (any, error) { return r.History(ctx, q) }).ServeHTTP(w, req)
 	})
-	mux.Handle("POST /v1/sync", write(admin, w.Sync))
-	mux.Handle("POST /v1/confirm", write(admin, w.Confirm))
-	mux.Handle("POST /v1/pause", write(admin, w.Pause))
-	mux.Handle("POST /v1/resume", write(admin, w.Resume))
-	mux.Handle("POST /v1/reload", write(admin, func(ctx context.Context, _ struct{}, by string) (Done, error) { return w.Reload(ctx, by) }))
+	mux.Handle("POST /v1/sync", write(places, admin, w.Sync))
+	mux.Handle("POST /v1/confirm", write(places, admin, w.Confirm))
+	mux.Handle("POST /v1/pause", write(places, admin, w.Pause))
+	mux.Handle("POST /v1/resume", write(places, admin, w.Resume))
+	mux.Handle("GET /v1/adopt", read(func(ctx context.Context) (any, error) { return r.Adoption(ctx) }))
+	mux.Handle("POST /v1/adopt", write(places, admin, w.Adopt))
+	mux.Handle("POST /v1/reload", write(places, admin, func(ctx context.Context, _ struct{}, by string) (Done, error) { return w.Reload(ctx, by) }))
 	return mux
 }
 
-func read(ask func(context.Context) (any, error)) http.Handler {
+// reading answers a verb that changes nothing, atOnce of them at a time: a plan is a whole pass
+// without its writes, and must not crowd out the passes.
+func reading(turns chan struct{}, ask func(context.Context) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		ctx, cancel := patient(w, req)
 		defer cancel()
+		select {
+		case turns <- struct{}{}:
+		case <-ctx.Done():
+			return // it waits no more
+		}
 		got, err := ask(ctx)
+		<-turns
 		if err != nil {
 			answer(w, http.StatusInternalServerError, failure{Schema, err.Error()})
 			return
@@ -136,7 +156,7 @@ func read(ask func(context.Context) (any, error)) http.Handler {
 	})
 }
 
-func write[Req, Ans any](admin func(Peer) bool, do func(context.Context, Req, string) (Ans, error)) http.Handler {
+func write[Req, Ans any](places chan struct{}, admin func(Peer) bool, do func(context.Context, Req, string) (Ans, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		peer, _ := req.Context().Value(peerKey{}).(Peer)
 		if !admin(peer) {
@@ -148,8 +168,19 @@ func write[Req, Ans any](admin func(Peer) bool, do func(context.Context, Req, st
 			answer(w, http.StatusBadRequest, failure{Schema, "the request is not what this verb takes: " + err.Error()})
 			return
 		}
+		select {
+		case places <- struct{}{}:
+			defer func() { <-places }()
+		default:
+			answer(w, http.StatusServiceUnavailable, failure{Schema, fmt.Sprintf("%d requests that change something are under way: try again when they are done", writers)})
+			return
+		}
 		ctx, cancel := patient(w, req)
 		defer cancel()
+		if c, ok := req.Context().Value(connKey{}).(*conn); ok {
+			c.working.Store(true)
+			defer c.working.Store(false)
+		}
 		got, err := do(ctx, in, peer.String())
 		if err != nil {
 			answer(w, http.StatusInternalServerError, failure{Schema, err.Error()})

@@ -131,7 +131,7 @@ func (d *Daemon) confirmed(ctx context.Context, req passRequest) passed {
 	if err := d.openWindow(ctx, req); err != nil {
 		return passed{err: err}
 	}
-	return passed{rep: d.pass(ctx, req)}
+	return passed{rep: d.passGently(ctx, req)}
 }
 
 func (d *Daemon) openWindow(ctx context.Context, req passRequest) error {

@@ -65,8 +65,10 @@ func cut(want hub.Desired, f Flow, firewall bool) string {
 		return ""
 	case f.Local:
 		return "its target is the hub itself, and to_hub does not list it"
+	case wanted && f.Translated:
+		return "" // it is given its mark
 	case wanted:
-		return "it began before hubd: it has to be opened anew"
+		return "it began before hubd and nobody translates it: it has to be opened anew"
 	case tunnel.Other == hub.OtherLeave:
 		return ""
 	}

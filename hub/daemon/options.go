@@ -46,6 +46,8 @@ type Options struct {
 	// Occupied says why a first start must be careful; "" when it need not.
 	Occupied func(context.Context, hub.Policy) (string, error)
 
+	Handmade Handmade // what to do about things that a person made
+
 	Control *control.Listener // nil: none
 	Metrics net.Listener      // nil: none
 	Notify  func(...string)   // systemd, nil: none
@@ -92,6 +94,7 @@ type Flow struct {
 	Protocol       string
 	Source, Target netip.AddrPort // before translation
 	Ours           bool           // carries a mark of ours
+	Translated     bool           // somebody else gave it an address of the hub
 	Local          bool           // its target is the hub itself
 }
 

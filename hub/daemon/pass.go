@@ -19,11 +19,12 @@ type passRequest struct {
 	causes        []hub.Cause
 	by            string // who asked
 	allowRemovals bool
-	mode          hub.Mode      // "" = the one in force
-	confirm       time.Duration // after which it is put back unless confirmed; 0: it stays
-	settle        *window       // that the operator decided about; nil: none
-	undo          bool          // put settle back at once
-	done          chan passed   // buffered: who asked may have left
+	mode          hub.Mode           // "" = the one in force
+	confirm       time.Duration      // after which it is put back unless confirmed; 0: it stays
+	settle        *window            // that the operator decided about; nil: none
+	undo          bool               // put settle back at once
+	adopt         *[]hub.LedgerEntry // the VPC routes that fit are taken over, and told here; nil: they are not
+	done          chan passed        // buffered: who asked may have left
 }
 
 // passed is what became of a pass.
@@ -37,6 +38,7 @@ func (d *Daemon) passes(ctx context.Context) error {
 	d.waitForTopology(ctx)
 	beat := time.NewTicker(beatEvery)
 	defer beat.Stop()
+	d.causes(nil) // the first survey is part of the start
 	d.serve(ctx, passRequest{causes: []hub.Cause{because(hub.TriggerStart)}})
 	for last := time.Now(); ; last = time.Now() {
 		req, ok := d.next(ctx, beat.C, last)
@@ -65,9 +67,12 @@ func (d *Daemon) serve(ctx context.Context, req passRequest) passed {
 		}
 		return out
 	}
-	out := passed{rep: d.pass(ctx, req)}
+	out := passed{rep: d.passGently(ctx, req)}
+	if req.adopt != nil && ctx.Err() == nil {
+		*req.adopt, out.err = d.opts.Handmade.Adopt(ctx, out.rep.Desired)
+	}
 	if req.mode != "" && ctx.Err() == nil {
-		out.err = d.adoptAfter(req.mode) // only now: until this pass nothing else was to write
+		out.err = errors.Join(out.err, d.adoptAfter(req.mode)) // only now: until this pass nothing else was to write
 		d.leaveForced(ctx, req)
 	}
 	return out
