@@ -97,7 +97,7 @@ func (s *scene) variables() []string {
 	out := []string{
 		"HUB_RTB=" + s.Spec.ID("rtb", "hub-public"), "HUB_ENI=" + s.Spec.ID("eni", lab.HostHub), "HUB_VPC=" + s.Spec.ID("vpc", lab.HostHub),
 		"HUB_SUBNET=" + s.Spec.HubSubnet().String(), "REGION=" + s.Spec.Region, "CONFIG=" + s.configPath(), "STATE=" + s.statePath(),
-		"CCD=" + s.VPN.ClientDir, "ACME_NFT=" + filepath.Join(s.shims, "foreign.nft"), "ACME_IPT=" + filepath.Join(s.shims, "foreign.ipt"), "TUN=" + s.Spec.Tunnel, "ETH=" + s.Spec.HubInterface, "HUB=" + s.Spec.HubAccount,
+		"CCD=" + s.VPN.ClientDir, "ACME_NFT=" + filepath.Join(s.shims, "foreign.nft"), "ACME_IPT=" + filepath.Join(s.shims, "foreign.ipt"), "TUN=" + s.Spec.Tunnel, "ETH=" + s.Spec.HubInterface, "HUB=" + s.Spec.HubAccount, "API=" + s.Spec.API.String(),
 	}
 	for _, v := range s.Spec.Services {
 		n := strings.ToUpper(v.Host)
