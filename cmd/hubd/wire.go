@@ -243,7 +243,11 @@ func (s *surveyor) recover(ctx context.Context, t hub.Topology) error {
 	for _, e := range have {
 		known[e.LedgerKey] = true
 	}
-	for _, e := range vpcroute.Recover(t) {
+	living, err := s.parts.living(ctx, t.Hub.Scope, vpcroute.Writers(t))
+	if err != nil {
+		return fmt.Errorf("rebuild the ledger: %w", err)
+	}
+	for _, e := range vpcroute.Recover(t, living...) {
 		if known[e.LedgerKey] {
 			continue
 		}

@@ -353,3 +353,64 @@ func TestTwoHubsOnOneVPC(t *testing.T) {
 	w.expect("hub", w.routes(hubAccount, tokyo, hubTable), wantHub[:1])
 	w.expect("far", w.routes(farAccount, oregon, farTable), nil)
 }
+
+// A second instance with an empty disk, in another subnet, leaves alone what the first made
+// and goes on using; a third, which finds the first gone, takes it over. Each has tags of its
+// own, and neither touches the other's.
+func TestANeighbourWithAnEmptyDisk(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ec2sim.Options{})
+	w.instance = "i-0a000001"
+	w.start(nil)
+	w.pass()
+	first := w.ledger.lines()
+	w.survey()
+	w.expect("who wrote", writers(w.top, "i-0a000009"), []string{"i-0a000001"})
+
+	second := *w
+	second.ledger, second.disc, second.prev, second.mem = &ledger{}, nil, nil, hub.Remembered{}
+	second.instance = "i-0a000002"
+	second.start(nil)
+	second.survey()
+	if got := vpcroute.Recover(second.top, "i-0a000001"); len(got) != 0 {
+		t.Errorf("taken from one that lives: %v", got)
+	}
+	if got := vpcroute.Recover(second.top); len(got) != len(first) {
+		t.Errorf("control: taken from one that is gone: %v, want %v", got, first)
+	}
+
+	// Each makes a route of its own, and both mirrors stand.
+	w.deleteRoute(hubAccount, tokyo, hubTable, "10.120.0.0/16")
+	second.pass()
+	w.expect("the second's ledger", second.ledger.lines(), []string{hubTable + " 10.120.0.0/16 " + farPeering + " hub"})
+	second.survey()
+	w.expect("both wrote", writers(second.top, "i-0a000009"), []string{"i-0a000001", "i-0a000002"})
+	n := len(w.Log())
+	for range 3 {
+		w.pass()
+		second.pass()
+	}
+	w.expect("calls afterwards", w.mutations(n), nil)
+	w.survey()
+	w.expect("both stand", writers(w.top, "i-0a000009"), []string{"i-0a000001", "i-0a000002"})
+
+	// The second goes; the first's tags stay.
+	if err := second.plane.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.survey()
+	w.expect("who is left", writers(w.top, "i-0a000009"), []string{"i-0a000001"})
+	if got := vpcroute.Recover(w.top); len(got) != len(first) {
+		t.Errorf("the first's mirror: %v, want %v", got, first)
+	}
+}
+
+// writers are the instances that the tags name, as one sees it that is none of them.
+func writers(t hub.Topology, as hub.InstanceID) []string {
+	t.Hub.Instance = as
+	var out []string
+	for _, w := range vpcroute.Writers(t) {
+		out = append(out, string(w))
+	}
+	return out
+}

@@ -43,6 +43,7 @@ type Plane struct {
 	last     *view
 	changed  bool // something below changed since last was made
 	ledger   map[hub.LedgerKey]hub.LedgerEntry
+	held     map[hub.LedgerKey]bool // was in the ledger at some time of this process
 	led      map[hub.PeeringID][]netip.Prefix
 	writes   map[place]write
 	waits    map[place]wait
@@ -73,7 +74,7 @@ func New(o Options) *Plane {
 	}
 	p := &Plane{
 		opts: o, led: map[hub.PeeringID][]netip.Prefix{}, writes: map[place]write{}, waits: map[place]wait{},
-		contests: map[place]*contest{}, tagged: map[hub.PeeringID]map[string]string{}, untagged: map[hub.PeeringID]bool{},
+		contests: map[place]*contest{}, held: map[hub.LedgerKey]bool{}, tagged: map[hub.PeeringID]map[string]string{}, untagged: map[hub.PeeringID]bool{},
 	}
 	if o.LastGood != nil {
 		for _, x := range o.LastGood.Peerings {
@@ -105,7 +106,7 @@ func (p *Plane) loadLedger(ctx context.Context) error {
 	}
 	p.ledger = make(map[hub.LedgerKey]hub.LedgerEntry, len(entries))
 	for _, e := range entries {
-		p.ledger[e.LedgerKey] = e
+		p.ledger[e.LedgerKey], p.held[e.LedgerKey] = e, true
 	}
 	return nil
 }
@@ -117,7 +118,7 @@ func (p *Plane) intend(ctx context.Context, e hub.LedgerEntry) error {
 	if err := p.opts.Ledger.Intend(ctx, e); err != nil {
 		return fmt.Errorf("write the ledger: %w", err)
 	}
-	p.ledger[e.LedgerKey] = e
+	p.ledger[e.LedgerKey], p.held[e.LedgerKey] = e, true
 	p.changed = true
 	return nil
 }

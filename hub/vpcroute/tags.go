@@ -18,11 +18,12 @@ import (
 )
 
 // The mirror of the ledger on our own side of a peering: which hub wrote, and which
-// routes, so that an instance with an empty disk finds exactly those. Only our account's
-// tags are ever seen by us, so nobody else can write them.
+// routes, so that an instance with an empty disk finds exactly those. Two instances may
+// serve one VPC, each with a mirror of its own. Only our account's tags are ever seen by
+// us, so nobody else can write them.
 const (
 	tagHub    = "peerhub:hub"
-	tagRoutes = "peerhub:routes." // and a number from 1
+	tagRoutes = "peerhub:routes." // the instance and a dot, where it is known; and a number from 1
 	tagLength = 255               // of a value; AWS takes 256 characters
 	// tagMost bounds the tags with routes. AWS allows 50 on a resource, people's own among
 	// them. What has no room is not found again: it is left over, never taken wrongly.
@@ -31,12 +32,16 @@ const (
 
 // mirrorTags are the tags for a set of routes: each value is words, a table before its
 // destinations. Without routes there are none.
-func mirrorTags(vpc hub.VPCID, places []place) map[string]string {
+func mirrorTags(vpc hub.VPCID, writer hub.InstanceID, places []place) map[string]string {
 	out := map[string]string{}
+	prefix := tagRoutes
+	if writer != "" {
+		prefix += string(writer) + "."
+	}
 	line, table := "", hub.TableID("")
 	flush := func() {
 		if line != "" && len(out) < tagMost {
-			out[tagRoutes+strconv.Itoa(len(out)+1)] = line
+			out[prefix+strconv.Itoa(len(out)+1)] = line
 		}
 		line, table = "", ""
 	}
@@ -58,24 +63,42 @@ func mirrorTags(vpc hub.VPCID, places []place) map[string]string {
 	return out
 }
 
-// mirrored reads the routes back. Words that it does not know are passed over.
-func mirrored(tags map[string]string, vpc hub.VPCID) []place {
+// writerOf is the instance that a tag with routes is of, "" where none is named.
+func writerOf(key string) hub.InstanceID {
+	writer, _, named := strings.Cut(strings.TrimPrefix(key, tagRoutes), ".")
+	if !named {
+		return ""
+	}
+	return hub.InstanceID(writer)
+}
+
+// placesIn reads a value back. Words that it does not know are passed over.
+func placesIn(value string) []place {
 	var out []place
-	for _, value := range mirrorOf(tags, vpc) {
-		var table hub.TableID
-		for _, word := range strings.Fields(value) {
-			if strings.HasPrefix(word, "rtb-") {
-				table = hub.TableID(word)
-			} else if dest, err := netip.ParsePrefix(word); err == nil && table != "" {
-				out = append(out, place{table, dest.Masked()})
-			}
+	var table hub.TableID
+	for _, word := range strings.Fields(value) {
+		if strings.HasPrefix(word, "rtb-") {
+			table = hub.TableID(word)
+		} else if dest, err := netip.ParsePrefix(word); err == nil && table != "" {
+			out = append(out, place{table, dest.Masked()})
+		}
+	}
+	return out
+}
+
+// mirrored reads the routes back, but for those of other instances that live.
+func mirrored(tags map[string]string, vpc hub.VPCID, living ...hub.InstanceID) []place {
+	var out []place
+	for key, value := range mirrorOf(tags, vpc) {
+		if key != tagHub && !slices.Contains(living, writerOf(key)) {
+			out = append(out, placesIn(value)...)
 		}
 	}
 	slices.SortFunc(out, place.compare)
 	return slices.Compact(out)
 }
 
-// mirrorOf are those of the tags that are the mirror of this hub.
+// mirrorOf are those of the tags that are a mirror of this hub VPC, whoever wrote it.
 func mirrorOf(tags map[string]string, vpc hub.VPCID) map[string]string {
 	out := map[string]string{}
 	if tags[tagHub] != string(vpc) {
@@ -87,6 +110,39 @@ func mirrorOf(tags map[string]string, vpc hub.VPCID) map[string]string {
 		}
 	}
 	return out
+}
+
+// Writers names the other instances that the tags of this hub VPC's peerings speak of.
+func Writers(t hub.Topology) []hub.InstanceID {
+	var out []hub.InstanceID
+	for _, x := range t.Peerings {
+		for key := range mirrorOf(x.Tags, t.Hub.VPC) {
+			if w := writerOf(key); key != tagHub && w != "" && w != t.Hub.Instance {
+				out = append(out, w)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// ownMirror divides a mirror into what is ours to change, and whether others have a part in
+// it. What another instance wrote of routes that are all ours by now, we have taken over.
+// The lock is held.
+func (p *Plane) ownMirror(id hub.PeeringID, tags map[string]string) (own map[string]string, others bool) {
+	own = map[string]string{}
+	for key, value := range mirrorOf(tags, p.topology.Hub.VPC) {
+		w := writerOf(key)
+		ours := key == tagHub || w == "" || w == p.topology.Hub.Instance ||
+			!slices.ContainsFunc(placesIn(value), func(at place) bool {
+				return !p.held[hub.LedgerKey{Table: at.table, Destination: at.dest, Peering: id}]
+			})
+		if ours {
+			own[key] = value
+		}
+		others = others || !ours
+	}
+	return own, others
 }
 
 // retag is a call of CreateTags (values) and one of DeleteTags (stale keys) that some
@@ -156,9 +212,9 @@ func (p *Plane) retags() map[string]*retag {
 			delete(p.untagged, id) // its tags go with it
 			continue
 		}
-		have := p.tagged[id]
-		if have == nil {
-			have = mirrorOf(p.topology.Peerings[i].Tags, vpc)
+		have, others := p.ownMirror(id, p.topology.Peerings[i].Tags)
+		if known := p.tagged[id]; known != nil {
+			have = known
 		}
 		var places []place
 		for key, e := range p.ledger {
@@ -167,14 +223,14 @@ func (p *Plane) retags() map[string]*retag {
 			}
 		}
 		slices.SortFunc(places, place.compare)
-		b := &retag{values: map[string]string{}, after: mirrorTags(vpc, places)}
+		b := &retag{values: map[string]string{}, after: mirrorTags(vpc, p.topology.Hub.Instance, places)}
 		for key, value := range b.after {
 			if have[key] != value {
 				b.values[key] = value
 			}
 		}
 		for _, key := range slices.Sorted(maps.Keys(have)) {
-			if _, keep := b.after[key]; !keep {
+			if _, keep := b.after[key]; !keep && (key != tagHub || !others) {
 				b.stale = append(b.stale, key)
 			}
 		}
@@ -221,8 +277,9 @@ func (p *Plane) Release(ctx context.Context) error {
 
 // Recover rebuilds the ledger of a hub that lost its disk: the routes that the tags on our
 // side name and that still lead to that peering. A table that cannot be seen now is taken
-// at the tags' word: nothing is done to it before it is seen. Sorted.
-func Recover(t hub.Topology) []hub.LedgerEntry {
+// at the tags' word: nothing is done to it before it is seen. What living instances, which
+// are not this one, have written is theirs. Sorted.
+func Recover(t hub.Topology, living ...hub.InstanceID) []hub.LedgerEntry {
 	tables := make(map[hub.TableID]hub.Table, len(t.Tables))
 	for _, x := range t.Tables {
 		tables[x.ID] = x
@@ -233,7 +290,7 @@ func Recover(t hub.Topology) []hub.LedgerEntry {
 	}
 	var out []hub.LedgerEntry
 	for _, x := range t.Peerings {
-		for _, at := range mirrored(x.Tags, t.Hub.VPC) {
+		for _, at := range mirrored(x.Tags, t.Hub.VPC, living...) {
 			e := hub.LedgerEntry{LedgerKey: hub.LedgerKey{Table: at.table, Destination: at.dest, Peering: x.ID},
 				Scope: x.Peer.Scope, Spoke: hub.SpokeID(x.Peer.VPC), Side: hub.SideSpoke, Confirmed: true}
 			table, seen := tables[at.table]

@@ -23,7 +23,7 @@ func TestTagsHoldRoutes(t *testing.T) {
 					places = append(places, place{hub.TableID(fmt.Sprintf("rtb-%017x", i)), netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(j), 0, 0}), 16)})
 				}
 			}
-			tags := mirrorTags("vpc-1", places)
+			tags := mirrorTags("vpc-1", "i-1", places)
 			for key, value := range tags {
 				if len(value) > 256 || value == "" {
 					t.Errorf("%s has %d characters", key, len(value))

@@ -36,20 +36,21 @@ const (
 
 type world struct {
 	*ec2sim.Sim
-	t       *testing.T
-	url     string
-	key     [2]string
-	offset  time.Duration // of our clock; AWS's own goes on as it is
-	ledger  *ledger
-	kept    hub.Ledger // what the plane writes to instead of ledger, nil: that
-	policy  hub.Policy
-	disc    *discovery.Discovery
-	plane   *vpcroute.Plane
-	rec     *hub.Reconciler
-	top     hub.Topology
-	prev    *hub.Desired
-	mem     hub.Remembered
-	handler func(http.ResponseWriter, *http.Request, http.Handler) // stands in front of the API if set
+	t        *testing.T
+	url      string
+	key      [2]string
+	offset   time.Duration // of our clock; AWS's own goes on as it is
+	ledger   *ledger
+	instance hub.InstanceID // what the hub is, "" not known
+	kept     hub.Ledger     // what the plane writes to instead of ledger, nil: that
+	policy   hub.Policy
+	disc     *discovery.Discovery
+	plane    *vpcroute.Plane
+	rec      *hub.Reconciler
+	top      hub.Topology
+	prev     *hub.Desired
+	mem      hub.Remembered
+	handler  func(http.ResponseWriter, *http.Request, http.Handler) // stands in front of the API if set
 }
 
 func (w *world) now() time.Time { return time.Now().Add(w.offset) }
@@ -128,7 +129,7 @@ func (w *world) start(last *hub.Topology) {
 	}
 	w.disc = discovery.New(discovery.Options{
 		Sessions: w.sessions(), Roles: awsapi.Roles{Default: "arn:aws:iam::{account}:role/spoke"},
-		Hub:    discovery.HubFacts{Region: tokyo, Interfaces: []discovery.InterfaceFact{{Name: "eth0", ENI: hubENI}}},
+		Hub:    discovery.HubFacts{Region: tokyo, Instance: w.instance, Interfaces: []discovery.InterfaceFact{{Name: "eth0", ENI: hubENI}}},
 		Ledger: w.ledger, Patience: time.Minute, Now: w.now,
 	})
 	w.t.Cleanup(w.disc.Close)

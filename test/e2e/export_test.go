@@ -56,7 +56,7 @@ func TestLeavingWithAnExport(t *testing.T) {
 	if err := same(strings.Join(before, "\n"), strings.Join(after, "\n")); err != nil {
 		t.Errorf("VPC routes: %v", err)
 	}
-	for _, word := range []string{"peerhub:hub", "peerhub:routes.1"} {
+	for _, word := range []string{"peerhub:hub", "peerhub:routes."} {
 		if tags := r.aws(r.Spec.HubAccount, "ec2", "describe-tags", "--region", r.Spec.Region, "--filters", "Name=key,Values="+word, "--query", "Tags[].ResourceId", "--output", "text"); tags != "" && tags != "None" {
 			t.Errorf("tag %s is still on %s", word, tags)
 		}
