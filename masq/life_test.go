@@ -2,6 +2,7 @@ package masq
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -11,6 +12,8 @@ import (
 	"peerhub/hub"
 
 	"github.com/google/go-cmp/cmp"
+
+	"golang.org/x/sys/unix"
 )
 
 // without returns the sample without the reaches that match.
@@ -250,6 +253,34 @@ func TestTenThousandPrefixes(t *testing.T) {
 	}
 	if got := count(); got != 9_999 {
 		t.Errorf("nft counts %d elements after one went", got)
+	}
+}
+
+// A batch that is larger than the socket's buffer is still one batch.
+func TestABatchLargerThanTheBuffer(t *testing.T) {
+	t.Parallel()
+	n := newNS(t, "hub")
+	p := open(t, n, hub.OwnershipPlain)
+	if err := errors.Join(p.sock.nl.SetWriteBuffer(8<<10), p.sock.nl.SetReadBuffer(8<<10)); err != nil {
+		t.Fatal(err)
+	}
+	p.sock.room = 16 << 10
+	before, err := p.sock.generation()
+	if err != nil {
+		t.Fatal(err)
+	}
+	syncTo(t, p, many(3000))
+	if after, err := p.sock.generation(); err != nil || after != before+1 {
+		t.Errorf("%d commits, %v", after-before, err)
+	}
+	// The control: without more room the kernel refuses.
+	q := open(t, newNS(t, "hub"), hub.OwnershipPlain)
+	if err := q.sock.nl.SetWriteBuffer(8 << 10); err != nil {
+		t.Fatal(err)
+	}
+	v, changes := plan(t, q, many(3000))
+	if _, err := q.Apply(ctx, v, changes); !errors.Is(err, unix.EMSGSIZE) {
+		t.Errorf("with room that is not there: %v", err)
 	}
 }
 

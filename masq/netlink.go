@@ -45,6 +45,8 @@ type socket struct {
 	nl  *netlink.Conn
 	raw syscall.RawConn
 	buf []byte
+
+	room int // bytes that one send may have
 }
 
 // dial opens a netfilter socket in a network namespace (0: the caller's).
@@ -64,7 +66,7 @@ func dial(netns int) (*socket, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("set up the netfilter netlink socket: %w", err), nl.Close())
 	}
-	return &socket{nl: nl, raw: raw, buf: make([]byte, 64<<10)}, nil
+	return &socket{nl: nl, raw: raw, buf: make([]byte, 64<<10), room: bufferBytes}, nil
 }
 
 func (s *socket) port() uint32 { return s.nl.PID() }
@@ -103,6 +105,9 @@ func (s *socket) send(reqs []request, commit bool) (map[int]error, error) {
 	if commit {
 		b = appendMessage(b, unix.NFNL_MSG_BATCH_END, netlink.Request, 0, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil)
 	}
+	if err := s.makeRoom(len(b)); err != nil {
+		return nil, err
+	}
 	replies, err := s.exchange(b)
 	if err != nil {
 		return nil, fmt.Errorf("batch of %d nftables messages: %w", len(reqs), err)
@@ -133,6 +138,20 @@ func (s *socket) send(reqs []request, commit bool) (map[int]error, error) {
 		return nil, errNoAnswer
 	}
 	return refused, nil
+}
+
+// makeRoom lets the socket take a batch of n bytes in one send: cut in two it would not be all
+// or nothing. Beyond its buffer the kernel answers EMSGSIZE.
+func (s *socket) makeRoom(n int) error {
+	const overhead = 4096 // of the kernel's own
+	if n+overhead <= s.room {
+		return nil
+	}
+	if err := s.nl.SetWriteBuffer(2 * n); err != nil {
+		return fmt.Errorf("make room for a batch of %d bytes: %w", n, err)
+	}
+	s.room = 2 * n
+	return nil
 }
 
 var errNoAnswer = errors.New("no answer from the kernel")

@@ -44,7 +44,9 @@ func (r *rig) setReversePath(value int) {
 func TestFailsClosed(t *testing.T) {
 	t.Parallel()
 	bothModes(t, "f", func(r *rig) {
-		for value, away := range []string{"nft delete table inet hubd", "nft flush ruleset", "nft flush ruleset"} {
+		const flush = "nft flush ruleset"
+		for i, away := range []string{flush, flush, flush, "nft delete table inet hubd"} {
+			value := i % 3
 			r.t.Run(fmt.Sprintf("%s, rp_filter %d", away, value), func(t *testing.T) {
 				r := r.in(t)
 				r.setReversePath(value)

@@ -12,7 +12,7 @@ import (
 )
 
 // faultsOfFirewall are what others do to nftables, and what the kernel does not know.
-var faultsOfFirewall = slices.Concat(faultsOfFlushes, faultsOfForeignChains, faultsOfLoad)
+var faultsOfFirewall = slices.Concat(faultsOfFlushes, faultsOfForeignChains, faultsOfLoad, faultsOfRaces, faultsOfBatches)
 
 // foreignBack is what the services of other people do after a flush: load their rules anew.
 const foreignBack = "\non-hub nft -f $ACME_NFT; on-hub iptables-restore <$ACME_IPT"
