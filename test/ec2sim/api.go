@@ -44,8 +44,10 @@ type answer struct {
 	id     string
 	body   []byte
 
-	html, empty, endless, noID bool
-	cut                        bool // the connection is closed instead
+	html, empty, endless, bombed, noID bool
+
+	skew time.Duration // of the clock that the answer is dated by
+	cut  bool          // the connection is closed instead
 }
 
 // APIHandler serves EC2 and STS for all accounts and regions.
@@ -110,7 +112,7 @@ func (s *Sim) serve(r *http.Request, body []byte) (answer, Request, []func(Reque
 		nodes, err = s.dispatch(r, body, form, now, &rec)
 	}
 	rec.Params = strip(form, "Action", "Version")
-	a := answer{status: http.StatusOK, id: rec.ID}
+	a := answer{status: http.StatusOK, id: rec.ID, skew: s.faultDuration(FaultClockSkew)}
 	if err != nil {
 		var refused *apiError
 		if !errors.As(err, &refused) {
@@ -120,6 +122,9 @@ func (s *Sim) serve(r *http.Request, body []byte) (answer, Request, []func(Reque
 		a.body = errorBody(rec.Service, refused, rec.ID)
 		a.cut = refused == errCut
 	} else {
+		if s.faultHits(FaultEmptySet, rec.Action) && !rec.Mutating {
+			nodes = emptied(nodes)
+		}
 		a.body = successBody(rec.Service, rec.Action, nodes, rec.ID)
 		s.spoil(&a, rec.Action)
 	}
@@ -146,6 +151,7 @@ func (s *Sim) spoil(a *answer, action string) {
 	a.empty = s.faultHits(FaultEmpty200, action)
 	a.html = s.faultHits(FaultHTML200, action)
 	a.endless = s.faultHits(FaultEndlessBody, action)
+	a.bombed = s.faultHits(FaultGzipBomb, action)
 	a.noID = s.faultHits(FaultNoRequestID, action)
 }
 
@@ -160,6 +166,9 @@ func (s *Sim) dispatch(r *http.Request, body []byte, form url.Values, now time.T
 		return nil, refuseStatus(http.StatusServiceUnavailable, "Unavailable", "The server is overloaded and can't handle the request.")
 	}
 	who, err := s.authenticate(r, body, cred, credErr, rec.Service, now)
+	if err == nil {
+		err = s.skewed(r, rec.Service)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -264,6 +273,9 @@ func (a answer) write(w http.ResponseWriter, r *http.Request) {
 		h.Set("x-amzn-RequestId", a.id)
 	}
 	h.Set("Server", "AmazonEC2")
+	if a.skew != 0 {
+		h.Set("Date", time.Now().Add(a.skew).UTC().Format(http.TimeFormat))
+	}
 	h.Set("Content-Type", "text/xml;charset=UTF-8")
 	switch {
 	case a.empty:
@@ -273,6 +285,8 @@ func (a answer) write(w http.ResponseWriter, r *http.Request) {
 		delete(h, "X-Amzn-Requestid")
 		h.Set("Content-Type", "text/html")
 		fmt.Fprint(w, "<html><head><title>Proxy</title></head><body>Please log in</body></html>")
+	case a.bombed:
+		a.bomb(w, r)
 	case a.endless:
 		a.pour(w, r)
 	default:

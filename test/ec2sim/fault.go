@@ -29,6 +29,13 @@ const (
 	FaultThrottle      = "throttle"       // on: AWS's token buckets, whatever the options say; empty: no tokens at all
 	FaultNoRequestID   = "no-request-id"  // ACTIONS: the answer lacks its request id
 	FaultUnknownStatus = "unknown-status" // PCX ids, comma-separated: described with a status code that no SDK knows
+	FaultEmptySet      = "empty-set"      // ACTIONS: a well-formed answer of a reading action, whose lists have no item
+	FaultGzipBomb      = "gzip-bomb"      // ACTIONS: HTTP 200 with a packed body of 1 MB that unpacks to 1 GB
+	FaultMalformed     = "malformed"      // KIND@PCX, comma-separated: how the accepter's side is described; see malformed
+	FaultClockSkew     = "clock-skew"     // DURATION, may be negative: AWS's clock is that far ahead of everybody's
+	FaultIMDSDown      = "imds-down"      // on: IMDS cuts connections
+	FaultIMDSSlow      = "imds-slow"      // DURATION: IMDS answers that late
+	FaultIMDSExpired   = "imds-expired"   // on: IMDS hands out credentials that AWS refuses as expired, and earlier ones have expired too
 )
 
 var faultKinds = map[string]string{
@@ -37,6 +44,8 @@ var faultKinds = map[string]string{
 	FaultStaleReplica: "on or duration", FaultDeny: "text", FaultRegionDown: "text", FaultEndlessBody: "actions",
 	FaultDataPlaneLag: "duration", FaultRouteLag: "duration", FaultQuotaRoutes: "number",
 	FaultThrottle: "on or empty", FaultNoRequestID: "actions", FaultUnknownStatus: "text",
+	FaultEmptySet: "actions", FaultGzipBomb: "actions", FaultMalformed: "text", FaultClockSkew: "signed duration",
+	FaultIMDSDown: "on", FaultIMDSSlow: "duration", FaultIMDSExpired: "on",
 }
 
 // SetFault begins, changes or (value "off") ends a fault. An unknown name or a
@@ -47,14 +56,15 @@ func (s *Sim) SetFault(name, value string) error {
 		return fmt.Errorf("fault %q: unknown; known are %s", name, strings.Join(slices.Sorted(maps.Keys(faultKinds)), ", "))
 	}
 	d, err := time.ParseDuration(value)
-	isDuration := err == nil && d > 0
+	isDuration, isSigned := err == nil && d > 0, err == nil && d != 0
 	n, err := strconv.Atoi(value)
 	isNumber := err == nil && n >= 0
 	switch {
 	case value == "off":
 	case value == "":
 		return fmt.Errorf("fault %s: empty value; want %s or off", name, kind)
-	case kind == "number" && !isNumber, kind == "duration" && !isDuration,
+	case kind == "signed duration" && !isSigned, kind == "on" && value != "on",
+		kind == "number" && !isNumber, kind == "duration" && !isDuration,
 		kind == "on or duration" && value != "on" && !isDuration,
 		kind == "on or empty" && value != "on" && value != "empty",
 		kind == "text" && value == "on":
@@ -65,6 +75,9 @@ func (s *Sim) SetFault(name, value string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.catchUp()
+	if name == FaultIMDSExpired {
+		s.iam.renewInstances(now, value == "on")
+	}
 	delete(s.faultEnds, name)
 	if value == "off" {
 		delete(s.faults, name)

@@ -79,6 +79,18 @@ func (m *iam) session(r role, name string, expires time.Time) (key string, p pri
 	return key, p
 }
 
+// renewInstances ends the credentials that instances have: they are refused from now on
+// (expire), or replaced by lasting ones when next asked for.
+func (m *iam) renewInstances(now time.Time, expire bool) {
+	for _, key := range m.instanceKeys {
+		if p := m.keys[key]; expire {
+			p.expires = now
+			m.keys[key] = p
+		}
+	}
+	clear(m.instanceKeys)
+}
+
 // trusts tells whether a role lets a principal assume it, and if not why.
 func (r role) trusts(p principal, externalID string) error {
 	ok := slices.ContainsFunc(r.TrustedBy, func(who string) bool {

@@ -24,6 +24,12 @@ const (
 func (s *Sim) IMDSHandler(instanceOf func(*http.Request) string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
+		wait, down := s.faultDuration(FaultIMDSSlow), s.fault(FaultIMDSDown) != ""
+		s.mu.Unlock()
+		if down || !pause(r.Context(), wait) {
+			panic(http.ErrAbortHandler) // net/http's own way to close a connection without an answer
+		}
+		s.mu.Lock()
 		defer s.mu.Unlock()
 		now := s.catchUp()
 		in, ok := s.st.instances[instanceOf(r)]
@@ -182,13 +188,19 @@ func (s *Sim) interfaceItems(items map[string]string, e eni) {
 func (s *Sim) roleCredentials(in instance, r role, now time.Time) string {
 	key, ok := s.iam.instanceKeys[in.id+" "+r.arn]
 	p := s.iam.keys[key]
-	if !ok || p.expires.Sub(now) < roleFresh {
-		key, p = s.iam.session(r, in.id, now.Add(roleSession))
+	expired := s.fault(FaultIMDSExpired) != ""
+	if !ok || p.expires.Sub(now) < roleFresh && !expired {
+		ends := now.Add(roleSession)
+		if expired {
+			ends = now.Add(-time.Minute)
+		}
+		key, p = s.iam.session(r, in.id, ends)
 		s.iam.instanceKeys[in.id+" "+r.arn] = key
 	}
+	ends := p.expires.Add(s.faultDuration(FaultClockSkew)) // as AWS's clock says it
 	return toJSON(map[string]string{
-		"Code": "Success", "LastUpdated": imdsTime(p.expires.Add(-roleSession)), "Type": "AWS-HMAC",
-		"AccessKeyId": key, "SecretAccessKey": p.secret, "Token": p.token, "Expiration": imdsTime(p.expires),
+		"Code": "Success", "LastUpdated": imdsTime(ends.Add(-roleSession)), "Type": "AWS-HMAC",
+		"AccessKeyId": key, "SecretAccessKey": p.secret, "Token": p.token, "Expiration": imdsTime(ends),
 	})
 }
 

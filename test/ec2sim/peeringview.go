@@ -31,7 +31,7 @@ func (c *call) peeringItem(name string, p peering) node {
 	return el(name,
 		txt("vpcPeeringConnectionId", p.id),
 		c.peeringSide("requesterVpcInfo", p, p.requester),
-		c.peeringSide("accepterVpcInfo", p, p.accepter),
+		c.malformed(p, c.peeringSide("accepterVpcInfo", p, p.accepter)),
 		el("status", txt("code", c.shownStatus(p)), txt("message", p.message)),
 		expires,
 		c.tagSet(p.id),

@@ -17,7 +17,7 @@ func TestEveryFaultGoesOnAndOff(t *testing.T) {
 	defer wires.Close()
 	l := &Lab{Sim: sim, Fabric: wires, faultsOn: map[string]string{}}
 	example := strings.NewReplacer("ACTION,... | on", "CreateRoute", "on | DURATION", "on", "on | empty", "on", "DURATION", "1s",
-		"ACTION[@ACCOUNT],...", "CreateRoute@222222222222", "REGION,...", "eu-west-1", "PCX,...", "pcx-1", "PERCENT", "3", "N", "7")
+		"ACTION[@ACCOUNT],...", "CreateRoute@222222222222", "REGION,...", "eu-west-1", "PCX,...", "pcx-1", "KIND", "bad-cidr", "PERCENT", "3", "N", "7")
 	for _, f := range catalogue {
 		value := example.Replace(f.Takes)
 		must(t, l.SetFault(f.Name, value))

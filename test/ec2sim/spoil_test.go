@@ -1,0 +1,92 @@
+package ec2sim_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+
+	"peerhub/test/ec2sim"
+)
+
+func TestAnEmptySetIsAnAnswerOfForm(t *testing.T) {
+	l := newLab(t, ec2sim.Options{})
+	c := l.ec2(hubAccount)
+	list := func() int {
+		t.Helper()
+		out, err := c.DescribeVpcs(t.Context(), &ec2.DescribeVpcsInput{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(out.Vpcs)
+	}
+	before := list()
+	l.fault(ec2sim.FaultEmptySet, "DescribeVpcs")
+	if n := list(); n != 0 || before == 0 {
+		t.Errorf("%d VPCs, before %d", n, before)
+	}
+	l.fault(ec2sim.FaultEmptySet, "off")
+	if n := list(); n != before {
+		t.Errorf("%d VPCs afterwards, want %d", n, before)
+	}
+}
+
+// What expires is refused until IMDS hands out what lasts.
+func TestIMDSHandsOutExpiredCredentials(t *testing.T) {
+	l := newLab(t, ec2sim.Options{})
+	c, _ := l.imdsFor(hubInstance)
+	provider := ec2rolecreds.New(func(o *ec2rolecreds.Options) { o.Client = c })
+	call := func(creds aws.Credentials) string {
+		t.Helper()
+		client := ec2.NewFromConfig(aws.Config{Region: tokyo, BaseEndpoint: &l.url, Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return creds, nil })},
+			func(o *ec2.Options) { o.RetryMaxAttempts = 1 })
+		_, err := client.DescribeVpcs(t.Context(), &ec2.DescribeVpcsInput{})
+		if err == nil {
+			return "ok"
+		}
+		return code(err)
+	}
+	old, err := provider.Retrieve(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := call(old); got != "ok" {
+		t.Errorf("control: %s", got)
+	}
+	l.fault(ec2sim.FaultIMDSExpired, "on")
+	if got := call(old); got != "RequestExpired" {
+		t.Errorf("earlier credentials: %s", got)
+	}
+	l.fault(ec2sim.FaultIMDSExpired, "off")
+	fresh, err := provider.Retrieve(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := call(fresh); got != "ok" {
+		t.Errorf("afterwards: %s", got)
+	}
+}
+
+// The SDK follows AWS's clock; who does not is refused.
+func TestClockSkewIsRefusedAndFollowed(t *testing.T) {
+	for _, skew := range []string{"1h", "-1h"} {
+		l := newLab(t, ec2sim.Options{})
+		l.fault(ec2sim.FaultClockSkew, skew)
+		if _, err := l.ec2(hubAccount).DescribeVpcs(t.Context(), &ec2.DescribeVpcsInput{}, func(o *ec2.Options) { o.Retryer = retry.NewStandard() }); err != nil {
+			t.Errorf("%s: the SDK did not follow: %v", skew, err)
+		}
+		refused := 0
+		for _, q := range l.Log() {
+			if q.Code == "RequestExpired" && q.Status == http.StatusBadRequest {
+				refused++
+			}
+		}
+		if refused != 1 {
+			t.Errorf("%s: refused %d times, want once", skew, refused)
+		}
+	}
+}
