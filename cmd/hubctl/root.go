@@ -39,7 +39,7 @@ somebody else can end and that touches no spoke, such as a stranger's pending re
 	f.StringVar(&a.config, "config", defaultConfig, "hubd's config, for what is read from it")
 	f.DurationVar(&a.timeout, "timeout", time.Minute, "how long to wait for hubd")
 	for _, c := range []func(*app) *cobra.Command{
-		statusCommand, planCommand, syncCommand, confirmCommand, historyCommand, pauseCommand, resumeCommand, spokesCommand,
+		statusCommand, planCommand, syncCommand, adoptCommand, confirmCommand, historyCommand, pauseCommand, resumeCommand, spokesCommand,
 		addSpokeCommand, clientsCommand, configCommand, exportCommand, versionCommand,
 	} {
 		root.AddCommand(c(a))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -31,7 +32,9 @@ func flows(_ context.Context, want hub.Desired) ([]daemon.Flow, error) {
 		if !ok1 || !ok2 || !fromTunnel(want, source) {
 			continue
 		}
-		out = append(out, daemon.Flow{Protocol: protocol(c.Forward.Protocol), Ours: c.Mark&hub.MarkClassMask != 0, Local: local[target],
+		back, _ := netip.AddrFromSlice(c.Reverse.DstIP.To4())
+		translated := back != source && slices.ContainsFunc(want.Base.HubPrefix, func(p netip.Prefix) bool { return p.Contains(back) })
+		out = append(out, daemon.Flow{Translated: translated, Protocol: protocol(c.Forward.Protocol), Ours: c.Mark&hub.MarkClassMask != 0, Local: local[target],
 			Source: netip.AddrPortFrom(source, c.Forward.SrcPort), Target: netip.AddrPortFrom(target, c.Forward.DstPort)})
 	}
 	return out, nil

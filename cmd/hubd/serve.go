@@ -80,7 +80,7 @@ func (p *parts) options(c config.Config, path string, log zerolog.Logger) daemon
 		Planes: p.planes(), Discoverer: &surveyor{parts: p, lost: p.saved.Desired == nil || p.saved.Doubt != ""},
 		Store: p.state, Notes: notesIn(p.state.Dir()), Saved: p.saved,
 		WriteLast: p.writeLast, Force: p.force,
-		Accept: p.acceptor.AcceptListed, Clients: p.clients, Counters: p.counters, Conntrack: p.conntrack, Flows: flows, Occupied: p.occupied, Log: log,
+		Accept: p.acceptor.AcceptListed, Clients: p.clients, Counters: p.counters, Conntrack: p.conntrack, Flows: flows, Occupied: p.occupied, Handmade: p.handmade(), Log: log,
 	}
 }
 

@@ -29,7 +29,7 @@ type Adopted struct {
 type ByHand struct {
 	What   string `json:"what"`   // "masquerade", "route"
 	Object string `json:"object"` // as the tools print it
-	Line   string `json:"line"`   // removes exactly this
+	Line   string `json:"line"`   // removes exactly this, or hands it over to hubd
 }
 
 // AdoptRequest asks hubd to take over.
