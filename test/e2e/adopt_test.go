@@ -26,8 +26,8 @@ func adopted(t *testing.T, name string) *rig {
 }
 
 // TestAdoption brings hubd to a bastion that works by hand, with people on it: the first
-// start writes nothing, plan says what would change and whose flows a sync would end,
-// and after the way that docs/install.md shows no packet of a running flow is lost.
+// start writes nothing, plan says what would change, and hubctl adopt, followed by the lines
+// that it prints, costs no packet of a running flow.
 func TestAdoption(t *testing.T) {
 	t.Parallel()
 	r := adopted(t, "d")
@@ -58,15 +58,8 @@ func TestAdoption(t *testing.T) {
 			t.Errorf("plan would change a route that stands: %v", c)
 		}
 	}
-	target := r.addr("svc1") + ":7"
-	for _, f := range traffic {
-		found := false
-		for _, c := range p.Cuts {
-			found = found || c.Target == target && strings.HasSuffix(f.conn.LocalAddr().String(), c.Source[strings.LastIndex(c.Source, ":"):])
-		}
-		if !found {
-			t.Errorf("plan does not name %s from %s among the flows that a sync would end: %v", f.name, f.conn.LocalAddr(), p.Cuts)
-		}
+	if len(p.Cuts) > 0 {
+		t.Errorf("plan says that flows would end which the hand's rule translates: %v", p.Cuts)
 	}
 	w.silent(r)
 	if err := same(before, r.byHand()); err != nil {
@@ -74,37 +67,64 @@ func TestAdoption(t *testing.T) {
 	}
 	traffic.more(r, 100)
 
-	// The way without loss: what runs is other traffic to hubd, and is left alone first.
-	r.configure(replacing("to_hub: [icmp]", "to_hub: [icmp]\n    other_traffic: leave"))
-	r.must(r.hangup())
-	r.afterPolls(2)
-	r.sync()
-	eventually(t, "nothing is left to do", func() error {
-		if a := r.hubctl("plan"); a.code != 0 {
-			return fmt.Errorf("exit %d: %s", a.code, a.out)
-		}
-		return nil
-	})
-	traffic.more(r, 200)
-	r.reaches(everybody, r.Spec.Targets())
-	traffic.unharmed(r)
-
-	// New flows are hubd's: with the hand's two rules gone they arrive, translated.
-	for _, l := range r.Spec.Recipe(r.Dir) {
-		if strings.Contains(l.Shell, "MASQUERADE") {
-			r.sh(l.Where, l.Undo)
+	// Taking over: the routes by the ledger, the flows by their marks.
+	var taken adoption
+	routes := r.vpcRoutes()
+	if a := r.hubctlJSON(&taken, "adopt", "--yes"); a.code != 0 || len(taken.Routes) == 0 || len(taken.Superfluous) != 3 {
+		t.Fatalf("adopt: exit %d: %s%s", a.code, a.out, a.talk)
+	}
+	stand := r.vpcRoutes()
+	for route := range strings.Lines(routes) {
+		if !strings.Contains(stand, route) {
+			t.Errorf("adoption changed the route %s", route)
 		}
 	}
+	traffic.more(r, 200)
 	r.reaches(everybody, r.Spec.Targets())
-	r.configure(replacing("other_traffic: leave", "other_traffic: drop"))
-	r.must(r.hangup())
-	eventually(t, "other traffic is closed", func() error {
-		if r.refusedByGuard("svc3") == 0 {
-			return errors.New("drop_other does not count it")
+
+	// Each line removes one thing, and nobody notices.
+	for left := len(taken.Superfluous); left > 0; left-- {
+		if a := r.hubctl("adopt", "--check"); a.code != 2 {
+			t.Errorf("adopt --check while %d things stand: exit %d", left, a.code)
+		}
+		r.sh(lab.HostHub, taken.Superfluous[left-1].Line)
+		var now adoption
+		r.hubctlJSON(&now, "adopt", "--check")
+		if len(now.Superfluous) != left-1 {
+			t.Errorf("after %q: %d things stand, want %d: %v", taken.Superfluous[left-1].Line, len(now.Superfluous), left-1, now.Superfluous)
+		}
+		traffic.more(r, 50)
+		r.reaches(everybody, r.Spec.Targets())
+	}
+	if a := r.hubctl("adopt", "--check"); a.code != 0 {
+		t.Errorf("adopt --check at the end: exit %d: %s", a.code, a.out)
+	}
+	traffic.unharmed(r)
+
+	// What was adopted goes as if it were ours.
+	r.aws(r.Spec.HubAccount, "ec2", "delete-vpc-peering-connection", "--region", r.Spec.Region, "--vpc-peering-connection-id", r.Spec.ID("pcx", "svc2"))
+	eventually(t, "no route of the removed spoke stands", func() error {
+		if text := r.vpcRoutes(); strings.Contains(text, r.Spec.ID("pcx", "svc2")) {
+			return errors.New(text)
 		}
 		return nil
 	})
-	r.reaches(everybody, r.Spec.Targets())
+	r.reaches(everybody, []string{"svc1"})
+}
+
+// adoption is what hubctl adopt says.
+type adoption struct {
+	Routes      []struct{ Table, Destination string }
+	Superfluous []struct{ What, Object, Line string }
+}
+
+// vpcRoutes are all VPC routes.
+func (r *rig) vpcRoutes() string {
+	var sb strings.Builder
+	for _, t := range r.Sim.Network().Tables {
+		fmt.Fprintf(&sb, "# %s\n%s\n", t.ID, strings.Join(r.routesOf(t.ID), "\n"))
+	}
+	return sb.String()
 }
 
 // byHand is what a hand has made: rules, routes, OpenVPN's files, VPC routes.
@@ -121,15 +141,13 @@ func (r *rig) byHand() string {
 		r.must(err)
 		fmt.Fprintf(&sb, "# %s\n%s", f, b)
 	}
-	for _, t := range r.Sim.Network().Tables {
-		fmt.Fprintf(&sb, "# %s\n%s\n", t.ID, strings.Join(r.routesOf(t.ID), "\n"))
-	}
+	sb.WriteString(r.vpcRoutes())
 	return sb.String()
 }
 
-// TestAdoptionEndsWhatPlanNames is the control: a sync at once, by the config this time,
-// ends the flows that plan named, and new ones are well.
-func TestAdoptionEndsWhatPlanNames(t *testing.T) {
+// TestAdoptionByConfigEndsFlows is the control: a mode set in the config takes nothing over and
+// ends running flows; new ones are well.
+func TestAdoptionByConfigEndsFlows(t *testing.T) {
 	t.Parallel()
 	r := adopted(t, "e")
 	f := r.udp(lab.HostLaptop1, "svc1")
