@@ -60,7 +60,7 @@ soak: deps ## random faults against a model for MINUTES=10 (root); SEED=n repeat
 fuzz: ## every fuzz target for MINUTES=1, one after the other
 	@set -e; for d in $$(grep -rl '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \
 	for f in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$d/*_test.go | cut -c6-); do \
-	echo "== $$d $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(MINUTES),1)m -fuzzminimizetime 10s $$d; done; done
+	echo "== $$d $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(MINUTES),1)m -fuzzminimizetime 20x $$d; done; done
 
 lint: ## gofmt, go vet, staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt differs: $$out"; exit 1; fi
