@@ -37,6 +37,9 @@
 // until the table is back. auto is persist where the kernel knows it and an installed nft
 // can print it: nft 1.0.6 saves the flag as nothing and then refuses the whole file.
 //
+// hubd_keep ends with the process that made it, for only a living owner keeps it through a
+// flush: every start in plain mode makes it anew, which is the one write of a restart.
+//
 // Other people's chains, foreign.go: what stands in the way of our packets is named as
 // FOREIGN_CHAIN. Packets of ours are led through the rules that the kernel lists (trace.go); a
 // rule that asks for what is not known of them, such as a port, is nobody's harm. Rules of

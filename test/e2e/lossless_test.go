@@ -14,7 +14,7 @@ import (
 // TestWhatTamperingCosts takes the firewall, the routes and the routing rules away while a TCP
 // stream and a probe of 1 kHz run, with hubd alive, stopped and dead, in both ownership modes.
 // It asserts that nothing leaves the hub untranslated and that all comes back; what was lost
-// and for how long it prints (docs/faults.md has the figures).
+// and for how long it prints; docs/operations.md has figures of such a run.
 func TestWhatTamperingCosts(t *testing.T) {
 	t.Parallel()
 	bothModes(t, "t", func(r *rig) {
