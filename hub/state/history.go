@@ -18,6 +18,7 @@ import (
 const (
 	historyRows    = 1000    // entries
 	historyBytes   = 8 << 20 // of all entries
+	historyWeighed = 16      // entries between two looks at their size
 	historyChanges = 200     // changes of one entry
 	historyVersion = 1
 	historySchema  = `CREATE TABLE IF NOT EXISTS pass (seq INTEGER PRIMARY KEY, body BLOB NOT NULL);
@@ -179,8 +180,11 @@ func appendTo(ctx context.Context, tx *sql.Tx, e hub.HistoryEntry) error {
 	if _, err := tx.ExecContext(ctx, "INSERT INTO pass (seq, body) VALUES (?, ?) ON CONFLICT (seq) DO UPDATE SET body = excluded.body", seq, body); err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `DELETE FROM pass WHERE seq <= ?1 - ?2 OR seq < ?1 AND seq <= (SELECT max(seq) FROM
-		(SELECT seq, sum(length(body)) OVER (ORDER BY seq DESC) AS total FROM pass) WHERE total > ?3)`, seq, historyRows, historyBytes)
+	if _, err = tx.ExecContext(ctx, "DELETE FROM pass WHERE seq <= ? - ?", seq, historyRows); err != nil || seq%historyWeighed != 0 {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `DELETE FROM pass WHERE seq < ?1 AND seq <= (SELECT max(seq) FROM
+		(SELECT seq, sum(length(body)) OVER (ORDER BY seq DESC) AS total FROM pass) WHERE total > ?2)`, seq, historyBytes)
 	return err
 }
 
