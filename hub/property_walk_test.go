@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -180,6 +181,7 @@ func (l *life) againstAFreshStart() error {
 	}
 	for _, v := range l.vpcs {
 		v.hidden, v.ended = 0, nil
+		v.prefixes = slices.DeleteFunc(slices.Clone(v.prefixes), func(p netip.Prefix) bool { return !p.IsValid() }) // nonsense is no rest
 		if v.live != nil {
 			v.live.State = hub.PeeringActive
 		}
