@@ -13,6 +13,7 @@ import (
 
 	"peerhub/hub"
 	"peerhub/hub/awsapi"
+	"peerhub/hub/failpoint"
 )
 
 // Options shape a Discovery. Sessions and Now are required.
@@ -94,6 +95,9 @@ func (d *Discovery) Force() {
 	for _, s := range d.sources {
 		s.next = time.Time{}
 	}
+	if d.hub != nil {
+		d.hub.next = time.Time{}
+	}
 }
 
 // EC2 opens a scope the way the last Survey did. An error says that no role is known
@@ -118,8 +122,13 @@ func (d *Discovery) Survey(ctx context.Context, policy hub.Policy) (hub.Topology
 	if err != nil {
 		return hub.Topology{}, err
 	}
-	err = d.surveyHub(ctx, left)
+	if d.hubDue() {
+		err = d.surveyHub(ctx, left)
+	}
 	d.mu.Lock()
+	if err == nil && d.hub.failures > 0 {
+		err = errors.New(d.hub.Error)
+	}
 	known := d.hub != nil && !d.hub.At.IsZero()
 	d.mu.Unlock()
 	if !known {
@@ -153,6 +162,14 @@ func (d *Discovery) mayEnter(p hub.Peering) bool {
 	return p.State == hub.PeeringActive && (listed || !d.policy.ListedOnly) && own.Role != hub.RoleNone
 }
 
+// hubDue reports whether the hub's source is to be asked now. One that answers is asked by
+// every Survey, one that fails again and again more and more rarely.
+func (d *Discovery) hubDue() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.hub == nil || d.hub.failures < 2 || failpoint.Off("source-backoff") || !d.opts.Now().Before(d.hub.next)
+}
+
 // surveyHub reads the hub's source; on failure the last good answer stays.
 func (d *Discovery) surveyHub(ctx context.Context, left map[hub.Scope][]hub.VPCID) error {
 	ctx, cancel := context.WithTimeout(ctx, d.opts.Timeout)
@@ -165,6 +182,7 @@ func (d *Discovery) surveyHub(ctx context.Context, left map[hub.Scope][]hub.VPCI
 		d.hub = &source{}
 	}
 	d.hub.answered(p, err, began)
+	d.hub.next = d.opts.Now().Add(d.pause(d.hub.failures, false, longestHubPause))
 	if err == nil {
 		d.hub.Scope = id.scope
 	}

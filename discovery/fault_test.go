@@ -3,6 +3,7 @@ package discovery_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -161,6 +162,48 @@ func TestOneSpokesFaultFreezesOnlyItsSource(t *testing.T) {
 				t.Errorf("control: the other spoke's new table is not seen: %+v", svc)
 			}
 		})
+	}
+}
+
+// The hub's source that fails is asked more and more rarely, and when somebody asks: at once.
+// The control is a source that answers.
+func TestTheHubsSourceIsAskedMoreRarely(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	d := c.discover(func(o *discovery.Options) {
+		o.Sessions, o.Interval = c.sessions(awsapi.Limits{MaxAttempts: 1}), time.Second
+	})
+	survey(t, d, hub.Policy{})
+	asked := func() []bool { // in each of 16 surveys, a second apart
+		var out []bool
+		for range 16 {
+			n := len(c.Log())
+			c.clock.Add(time.Second)
+			survey(t, d, hub.Policy{})
+			out = append(out, c.calls(n, func(r ec2sim.Request) bool { return r.Account == hubAccount && strings.HasPrefix(r.Action, "Describe") }) > 0)
+		}
+		return out
+	}
+	if slices.Contains(asked(), false) {
+		t.Error("control: a source that answers was not asked each time")
+	}
+	c.fault(ec2sim.FaultThrottle, "empty")
+	var at []int
+	for i, yes := range asked() {
+		if yes {
+			at = append(at, i)
+		}
+	}
+	if diff := cmp.Diff([]int{0, 1, 3, 7, 15}, at); diff != "" {
+		t.Errorf("asked in surveys (-want +got):\n%s", diff)
+	}
+	c.fault(ec2sim.FaultThrottle, "off")
+	if source(t, survey(t, d, hub.Policy{}), hubAccount, tokyo).Fresh {
+		t.Error("asked before its time")
+	}
+	d.Force()
+	if !source(t, survey(t, d, hub.Policy{}), hubAccount, tokyo).Fresh {
+		t.Error("not asked when forced")
 	}
 }
 

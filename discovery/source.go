@@ -133,7 +133,7 @@ func (d *Discovery) read(scope hub.Scope, t target, s *source, r *reading) {
 	first := s.At.IsZero()
 	s.reading = false
 	s.answered(p, err, began)
-	s.next = d.opts.Now().Add(d.pause(s.failures, first))
+	s.next = d.opts.Now().Add(d.pause(s.failures, first, longestPause))
 	d.mu.Unlock()
 	if r.left.Load() {
 		d.opts.Arrived()
@@ -148,20 +148,24 @@ func (d *Discovery) readSpokes(ctx context.Context, scope hub.Scope, t target) (
 	return readVPCs(ctx, c, scope, t.must, t.may)
 }
 
-// longestPause bounds the back-off from a source that does not answer.
-const longestPause = 5 * time.Minute
+// These bound the back-off from a source that does not answer. Nothing new is learned while
+// the hub's own is frozen, and it is one call: it is asked more often.
+const (
+	longestPause    = 5 * time.Minute
+	longestHubPause = time.Minute
+)
 
 // pause is the time to the next read: the interval with 10 % of jitter, doubled with
 // every failure after the first. After the very first answer it is anywhere between
 // half and one interval, which spreads sources that came up together.
-func (d *Discovery) pause(failures int, first bool) time.Duration {
+func (d *Discovery) pause(failures int, first bool, longest time.Duration) time.Duration {
 	x := d.opts.Jitter()
 	if failures == 0 && first {
 		return time.Duration(float64(d.opts.Interval) * (0.5 + 0.5*x))
 	}
 	every := d.opts.Interval
 	for range min(max(failures-1, 0), 16) {
-		every = min(2*every, max(longestPause, d.opts.Interval))
+		every = min(2*every, max(longest, d.opts.Interval))
 	}
 	return time.Duration(float64(every) * (0.9 + 0.2*x))
 }

@@ -19,7 +19,8 @@ type Verdict struct {
 //   - the config refuses it: at once;
 //   - its peering has ended, in a fresh complete answer: at once, within the limit;
 //   - it is merely not in the answers: after Safety.RemovalsAfter of them, within the limit;
-//   - its peering is in a state that is neither active nor an end: never.
+//   - its peering is in a state that is neither active nor an end, or is active and described
+//     without its VPC: never.
 //
 // The limit is Safety.MaxRemoved percent of the reaches, for a pass and for a run of
 // passes; one spoke may always go. A pass over the limit removes nothing. allowRemovals
@@ -137,6 +138,8 @@ func (g *guard) evidence(before Remembered) {
 		case g.refused(r, s, g.topology):
 		case isHub && announces(g.topology.Hub.Prefixes, r.Prefix), pcx.State == PeeringActive && announces(pcx.Peer.Prefixes, r.Prefix):
 			// Announced, and yet not wanted: Decide has said why.
+		case pcx.ID == "" && own.State == PeeringActive && own.Peer.VPC == "":
+			g.hold(r, fmt.Sprintf("%s is described without its VPC", own.ID))
 		case isHub || pcx.State == PeeringActive:
 			g.absentPrefix(r, s, before)
 		case pcx.ID != "" && !pcx.State.Terminal():

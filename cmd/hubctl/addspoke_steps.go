@@ -32,7 +32,8 @@ func (w workplace) options(dryRun bool, tell func(peering.Event)) peering.Option
 
 // open finds out who the hub is and how its accounts are entered.
 func (a *app) open(ctx context.Context, c config.Config, o order) (workplace, error) {
-	opts := awsapi.Options{Endpoint: c.AWS.Endpoint, AllowInsecure: c.AWS.AllowInsecureEndpoint}
+	// Nobody asks again after this program: it takes its time where AWS is busy.
+	opts := awsapi.Options{Endpoint: c.AWS.Endpoint, AllowInsecure: c.AWS.AllowInsecureEndpoint, Limits: awsapi.Limits{MaxAttempts: 5, MaxBackoff: 10 * time.Second}}
 	sessions, err := awsapi.New(ctx, opts)
 	if err != nil {
 		return workplace{}, err

@@ -29,13 +29,15 @@ type Options struct {
 	Limits        Limits
 }
 
-// Limits bound a call. Zero fields take the default.
+// Limits bound a call. Zero fields take the default, which suits a daemon: surveys and
+// routes are tried again by those who asked, each with a back-off of its own, and a source
+// that is refused is to be told of at once. Attempts within a call only bridge a hiccup.
 type Limits struct {
 	Attempt     time.Duration // one request with its body; 20 s
 	Call        time.Duration // all attempts of a call; 60 s
 	Body        int64         // bytes of an answer, unpacked; 16 MiB
-	MaxAttempts int           // 5
-	MaxBackoff  time.Duration // between attempts; 10 s
+	MaxAttempts int           // 2
+	MaxBackoff  time.Duration // between attempts; 500 ms
 }
 
 func (l Limits) withDefaults() Limits {
@@ -49,10 +51,10 @@ func (l Limits) withDefaults() Limits {
 		l.Body = 16 << 20
 	}
 	if l.MaxAttempts <= 0 {
-		l.MaxAttempts = 5
+		l.MaxAttempts = 2
 	}
 	if l.MaxBackoff <= 0 {
-		l.MaxBackoff = 10 * time.Second
+		l.MaxBackoff = 500 * time.Millisecond
 	}
 	return l
 }
