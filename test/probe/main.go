@@ -1,9 +1,9 @@
 // Probe sends numbered packets to an echo service and tells which came back. It is a
 // process of its own, so that what it counts does not depend on the test that runs it.
 //
-//	probe [-every 20ms] tcp|udp HOST:PORT
+//	probe [-every 20ms] [-flows 1] tcp|udp HOST:PORT
 //
-// While it runs it prints "SENT BACK" ten times a second. At SIGTERM it stops sending,
+// Each flow is a connection of its own; what is counted is of all together. While it runs it prints "SENT BACK" ten times a second. At SIGTERM it stops sending,
 // waits two seconds for the last answers and prints one JSON object.
 package main
 
@@ -28,7 +28,7 @@ import (
 type Result struct {
 	Sent  int     `json:"sent"`
 	Back  int     `json:"back"`
-	Lost  []int   `json:"lost"`   // numbers, in order
+	Lost  []int   `json:"lost"`   // numbers, in order, flow by flow
 	GapMS float64 `json:"gap_ms"` // the longest time without an answer while packets were sent
 	Ended string  `json:"ended"`  // why the connection ended by itself, "" when it did not
 }
@@ -51,38 +51,98 @@ type probe struct {
 
 func main() {
 	every := flag.Duration("every", 20*time.Millisecond, "time between two packets")
+	flows := flag.Int("flows", 1, "connections")
 	flag.Parse()
-	if flag.NArg() != 2 || *every <= 0 {
-		fmt.Fprintln(os.Stderr, "usage: probe [-every D] tcp|udp HOST:PORT")
+	if flag.NArg() != 2 || *every <= 0 || *flows < 1 {
+		fmt.Fprintln(os.Stderr, "usage: probe [-every D] [-flows N] tcp|udp HOST:PORT")
 		os.Exit(64)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	if err := run(ctx, flag.Arg(0), flag.Arg(1), *every); err != nil {
+	if err := run(ctx, flag.Arg(0), flag.Arg(1), *every, *flows); err != nil {
 		fmt.Fprintln(os.Stderr, "probe:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, network, address string, every time.Duration) error {
+func run(ctx context.Context, network, address string, every time.Duration, flows int) error {
+	var all []*probe
+	defer func() {
+		for _, p := range all {
+			p.conn.Close()
+		}
+	}()
+	for range flows {
+		p, err := dial(network, address, every)
+		if err != nil {
+			return err
+		}
+		all = append(all, p)
+	}
+	var reading, sending sync.WaitGroup
+	for _, p := range all {
+		reading.Go(p.read)
+		sending.Go(func() {
+			p.send(ctx)
+			p.await()
+		})
+	}
+	tell(ctx, all)
+	sending.Wait()
+	for _, p := range all {
+		p.conn.Close()
+	}
+	reading.Wait()
+	return json.NewEncoder(os.Stdout).Encode(sum(all))
+}
+
+func dial(network, address string, every time.Duration) (*probe, error) {
 	conn, err := net.DialTimeout(network, address, 20*time.Second)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer conn.Close()
 	p := &probe{conn: conn, tcp: network == "tcp", every: every, back: map[int]bool{}, last: time.Now()}
 	if c, ok := conn.(*net.UDPConn); ok {
 		if err := roomy(c); err != nil {
-			return err
+			conn.Close()
+			return nil, err
 		}
 	}
-	var reading sync.WaitGroup
-	reading.Go(p.read)
-	p.send(ctx)
-	p.await()
-	conn.Close()
-	reading.Wait()
-	return json.NewEncoder(os.Stdout).Encode(p.result())
+	return p, nil
+}
+
+// tell prints the counts until the context ends.
+func tell(ctx context.Context, all []*probe) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			sent, back := 0, 0
+			for _, p := range all {
+				p.mu.Lock()
+				sent, back = sent+p.sent, back+len(p.back)
+				p.mu.Unlock()
+			}
+			fmt.Println(sent, back)
+		}
+	}
+}
+
+// sum is the result of all flows.
+func sum(all []*probe) Result {
+	r := Result{Lost: []int{}}
+	for _, p := range all {
+		one := p.result()
+		r.Sent, r.Back, r.Lost = r.Sent+one.Sent, r.Back+one.Back, append(r.Lost, one.Lost...)
+		r.GapMS = max(r.GapMS, one.GapMS)
+		if r.Ended == "" {
+			r.Ended = one.Ended
+		}
+	}
+	return r
 }
 
 // roomy gives a socket a buffer that a burst after a pause does not overflow.
@@ -99,17 +159,12 @@ func roomy(c *net.UDPConn) error {
 
 // send sends until the context ends or the connection does.
 func (p *probe) send(ctx context.Context) {
-	tick, tell := time.NewTicker(p.every), time.NewTicker(100*time.Millisecond)
+	tick := time.NewTicker(p.every)
 	defer tick.Stop()
-	defer tell.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tell.C:
-			p.mu.Lock()
-			fmt.Println(p.sent, len(p.back))
-			p.mu.Unlock()
 		case <-tick.C:
 			p.mu.Lock()
 			n, over := p.sent, p.ended != ""
