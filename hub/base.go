@@ -15,7 +15,7 @@ const egressClass = 1
 // base is the shared part: it follows the policy and the hub's interfaces, not the spokes.
 func (d *decision) base() Base {
 	p, hub := d.policy, d.topology.Hub
-	b := Base{SetSysctls: p.SetSysctls, Masquerade: p.Masq.Masquerade, MaxFlows: p.Masq.MaxFlows, Ownership: p.Masq.Ownership, HubPrefix: sortedPrefixes(hub.Prefixes)}
+	b := Base{SetSysctls: p.SetSysctls, Masquerade: p.Masq.Masquerade, MaxFlows: p.Masq.MaxFlows, Ownership: p.Masq.Ownership, HubPrefix: sortedPrefixes(hub.Prefixes), Override: sortedPrefixes(p.Override)}
 	for _, vpn := range p.VPNs {
 		b.Tunnels = append(b.Tunnels, tunnels(vpn)...)
 		b.Servers = append(b.Servers, Server{Name: vpn.Name, ClientDir: vpn.ClientDir, OwnFiles: vpn.OwnFiles,

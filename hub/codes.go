@@ -45,7 +45,7 @@ var codes = []CodeDoc{
 
 	{RouteConflict, "A VPC route table has a foreign route to the wanted destination with another target. It is not touched; the prefix is held.", "delete or change that route, or exclude the prefix"},
 	{RouteShadowed, "A foreign, more specific VPC route takes part of a wanted destination. Our route is made; that part goes elsewhere.", "delete that route if it is not meant"},
-	{RouteCovered, "A foreign, wider VPC route covers a wanted destination, which would change where that traffic goes. The prefix is held.", "approve it, or exclude the prefix"},
+	{RouteCovered, "A foreign, wider VPC route covers a wanted destination, which would change where that traffic goes. The prefix is held.", "`override` under `aws` in hubd.yaml approves it; or exclude the prefix"},
 	{RouteContested, "A VPC route of ours is removed again and again by somebody. hubd waits longer each time.", "find who removes it: CloudTrail event DeleteRoute or ReplaceRoute"},
 	{RouteQuota, "A VPC route table is full. Other tables and prefixes go on; nothing is removed.", "raise quota L-93826ACB, or exclude prefixes"},
 	{RouteDenied, "A VPC route may not be written: permission is missing.", "allow ec2:CreateRoute, ec2:ReplaceRoute and ec2:DeleteRoute on that table (deploy/iam)"},

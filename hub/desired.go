@@ -20,6 +20,7 @@ type Base struct {
 	Tunnels    []Tunnel // by name
 	Servers    []Server // by name
 	HubPrefix  []netip.Prefix
+	Override   []netip.Prefix // destinations of foreign VPC routes that ours may be inside of
 	SetSysctls bool
 	Masquerade bool // let the kernel choose the source address
 	MaxFlows   int  // toward spokes, of one source address at a time; 0: any number

@@ -16,7 +16,7 @@ func (d Desired) Equal(o Desired) bool {
 
 func (b Base) equal(o Base) bool {
 	return b.SetSysctls == o.SetSysctls && b.Masquerade == o.Masquerade && b.MaxFlows == o.MaxFlows && b.Ownership == o.Ownership && b.Hold == o.Hold &&
-		slices.Equal(b.Egresses, o.Egresses) && slices.Equal(b.HubPrefix, o.HubPrefix) &&
+		slices.Equal(b.Egresses, o.Egresses) && slices.Equal(b.HubPrefix, o.HubPrefix) && slices.Equal(b.Override, o.Override) &&
 		slices.EqualFunc(b.Tunnels, o.Tunnels, Tunnel.equal) && slices.EqualFunc(b.Servers, o.Servers, Server.equal)
 }
 

@@ -26,6 +26,7 @@ type Policy struct {
 	HubTables   TableChoice
 	SpokeTables TableChoice // default of accounts without their own
 	ReturnRoute ReturnRoute
+	Override    []netip.Prefix // destinations of foreign VPC routes that spokes' routes may be inside of
 	VPNs        []VPN
 	Safety      Safety
 	Masq        MasqPolicy

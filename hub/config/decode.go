@@ -87,6 +87,7 @@ func (c *Config) decodeAWS(f fields) {
 	read(f, "external_id", &c.AWS.ExternalID, externalID)
 	read(f, "regions", &c.AWS.Regions, listOf("regions", region))
 	read(f, "return_route", &c.Policy.ReturnRoute, oneOf(hub.ReturnAddress, hub.ReturnSubnet, hub.ReturnVPC))
+	read(f, "override", &c.Policy.Override, prefixes)
 	read(f, "endpoint", &c.AWS.Endpoint, endpoint)
 	read(f, "allow_insecure_endpoint", &c.AWS.AllowInsecureEndpoint, boolean)
 	f.section("tables", func(t fields) {

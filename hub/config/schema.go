@@ -7,7 +7,7 @@ var schema = map[string][]string{
 		"safety", "masq", "kernel", "control", "metrics", "log", "state"},
 	"hub":               {"name", "region", "vpc", "instance", "interfaces"},
 	"hub.interfaces[]":  {"name", "eni"},
-	"aws":               {"role", "external_id", "regions", "tables", "return_route", "endpoint", "allow_insecure_endpoint"},
+	"aws":               {"role", "external_id", "regions", "tables", "return_route", "override", "endpoint", "allow_insecure_endpoint"},
 	"aws.tables":        {"hub", "spoke"},
 	"accounts.*":        {"name", "exclude", "role", "external_id", "tables"},
 	"accounts.*.tables": {"spoke"},

@@ -35,6 +35,7 @@ func (c Config) Settings() []Setting {
 	l.add("aws.tables.hub", tableText(p.HubTables))
 	l.add("aws.tables.spoke", tableText(p.SpokeTables))
 	l.add("aws.return_route", string(p.ReturnRoute))
+	l.add("aws.override", prefixText(p.Override))
 	l.add("aws.endpoint", c.AWS.Endpoint)
 	l.add("aws.allow_insecure_endpoint", strconv.FormatBool(c.AWS.AllowInsecureEndpoint))
 	for _, id := range slices.Sorted(maps.Keys(p.Accounts)) {

@@ -91,6 +91,7 @@ type view struct {
 // memo is the last answer of decide. A pass asks a handful of times for the same want.
 type memo struct {
 	hold     bool
+	override []netip.Prefix
 	routes   []hub.VPCRoute
 	reaches  []hub.Reach
 	steps    []step

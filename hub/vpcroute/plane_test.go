@@ -77,6 +77,14 @@ func TestWhatIsInTheWay(t *testing.T) {
 		}, wantHub[1:], hub.RouteConflict, true, 1},
 		{"a foreign wider route", func(w *world) { w.add(hubTable, "10.96.0.0/11", tgw) },
 			[]string{"10.96.0.0/11 " + tgw}, hub.RouteCovered, true, 0},
+		{"the same, approved", func(w *world) {
+			w.add(hubTable, "10.96.0.0/11", tgw)
+			w.policy.Override = []netip.Prefix{prefix("10.96.0.0/11")}
+		}, append(slices.Clone(wantHub), "10.96.0.0/11 "+tgw), "", false, 2},
+		{"another one approved", func(w *world) {
+			w.add(hubTable, "10.96.0.0/11", tgw)
+			w.policy.Override = []netip.Prefix{prefix("10.96.0.0/12")}
+		}, []string{"10.96.0.0/11 " + tgw}, hub.RouteCovered, true, 0},
 		{"a default route covers nothing", func(w *world) { w.add(hubTable, "0.0.0.0/0", igw) },
 			append([]string{"0.0.0.0/0 " + igw}, wantHub...), "", false, 2},
 		{"a wider route to the same peering", func(w *world) { w.add(hubTable, "10.110.0.0/15", svcPeering) },

@@ -76,11 +76,11 @@ type trouble struct {
 
 // decide compares the want with what is there, or remembers how it did.
 func (v *view) decide(want hub.Desired) ([]step, []trouble) {
-	if m := v.memo.Load(); m != nil && m.hold == want.Base.Hold && slices.Equal(m.routes, want.Routes) && slices.Equal(m.reaches, want.Reaches) {
+	if m := v.memo.Load(); m != nil && m.hold == want.Base.Hold && slices.Equal(m.override, want.Base.Override) && slices.Equal(m.routes, want.Routes) && slices.Equal(m.reaches, want.Reaches) {
 		return m.steps, m.troubles
 	}
 	steps, troubles := v.compare(want)
-	v.memo.Store(&memo{want.Base.Hold, slices.Clone(want.Routes), slices.Clone(want.Reaches), steps, troubles})
+	v.memo.Store(&memo{want.Base.Hold, slices.Clone(want.Base.Override), slices.Clone(want.Routes), slices.Clone(want.Reaches), steps, troubles})
 	return steps, troubles
 }
 
@@ -99,7 +99,7 @@ func (v *view) compare(want hub.Desired) ([]step, []trouble) {
 		if r.Hold || t == nil || !v.fresh(r.Scope) {
 			continue
 		}
-		s, found := v.route(t, r, wanted)
+		s, found := v.route(t, r, wanted, want.Base.Override)
 		if s != nil {
 			steps = append(steps, *s)
 		}
@@ -113,7 +113,7 @@ func (v *view) compare(want hub.Desired) ([]step, []trouble) {
 }
 
 // route says what one wanted route needs in its table.
-func (v *view) route(t *table, r hub.VPCRoute, wanted map[place]hub.VPCRoute) (*step, []trouble) {
+func (v *view) route(t *table, r hub.VPCRoute, wanted map[place]hub.VPCRoute, override []netip.Prefix) (*step, []trouble) {
 	at := place{r.Table, r.Destination}
 	say := func(code hub.Code, lacks bool, mend, format string, args ...any) trouble {
 		return trouble{code: code, place: at, spoke: r.Spoke, unit: r.Unit, lacks: lacks, mend: mend, detail: at.String() + ": " + fmt.Sprintf(format, args...)}
@@ -140,9 +140,10 @@ func (v *view) route(t *table, r hub.VPCRoute, wanted map[place]hub.VPCRoute) (*
 		return nil, append(troubles, say(hub.RouteConflict, true, "exclude the prefix", "it lies inside %s, which is local to the VPC", c.Destination))
 	case c.Target == string(r.Peering) && !c.Blackhole:
 		return nil, troubles
+	case slices.Contains(override, c.Destination): // the operator said so
 	case c.Blackhole || v.ours(place{r.Table, c.Destination}, c.Target, wanted):
 	default:
-		return nil, append(troubles, say(hub.RouteCovered, true, "make the route by hand if it is meant, or exclude the prefix",
+		return nil, append(troubles, say(hub.RouteCovered, true, fmt.Sprintf("if the spoke is meant: aws: {override: [%s]} in hubd.yaml; else exclude the prefix", c.Destination),
 			"traffic to it goes to %s now, by the foreign route %s", c.Target, c.Destination))
 	}
 	return add, troubles
