@@ -1,0 +1,171 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"peerhub/hub"
+	"peerhub/test/lab"
+)
+
+// faultsOfTempo are answers that come late, too seldom, or are of another time.
+var faultsOfTempo = []fault{
+	{
+		id: "F05", name: "AWS throttles every call, then recovers; two spokes grow meanwhile",
+		inject: `hublab fault throttle empty`,
+		expect: "calls become rarer; afterwards no burst: the new prefixes are written once each",
+		run: func(s *scene) {
+			stood := s.standing()
+			s.inject()
+			from := len(s.Requests(0))
+			s.refusedCalls("", 12)
+			first := s.quietest(from)
+			if first < 3*time.Second {
+				s.t.Errorf("the longest pause between two surveys was %s: the rate does not fall", first)
+			}
+			if err := same(stood, s.standing()); err != nil {
+				s.t.Errorf("something changed: %v", err)
+			}
+			s.paste("hublab fault throttle off\nhublab fault throttle on")
+			s.paste("aws $SVC1 ec2 associate-vpc-cidr-block --vpc-id $SVC1_VPC --cidr-block 10.113.0.0/16\naws $SVC2 ec2 associate-vpc-cidr-block --vpc-id $SVC2_VPC --cidr-block 10.114.0.0/16")
+			after := len(s.Requests(0))
+			s.clock()
+			s.paste("hubctl sync --yes || true")
+			s.converged("both prefixes are routed", func() error { return s.routed("10.113.0.0/16", "10.114.0.0/16") })
+			created, throttled := 0, 0
+			for _, q := range s.Requests(after) {
+				if byHubd(q) && q.Action == "CreateRoute" {
+					created++
+				}
+				if q.Code == "RequestLimitExceeded" {
+					throttled++
+				}
+			}
+			if created != 2 || throttled != 0 {
+				s.t.Errorf("%d routes created and %d calls throttled afterwards, want 2 and 0", created, throttled)
+			}
+			s.saw("pauses grew to %s; afterwards 2 routes, each by one call, 0 throttled", first.Round(time.Second))
+		},
+		control: "the source's back-off",
+		off:     func(g *stage) { g.without("source-backoff") },
+		harm: func(s *scene) string {
+			s.inject()
+			from := len(s.Requests(0))
+			s.refusedCalls("", 24)
+			if p := s.quietest(from); p < 3*time.Second {
+				return fmt.Sprintf("hubd went on asking without a pause longer than %s", p.Round(time.Millisecond))
+			}
+			return ""
+		},
+	},
+	{
+		id: "F14", name: "AWS's clock is an hour ahead of the hub's, then an hour behind",
+		inject: "hublab fault clock-skew by=1h",
+		expect: "refused as expired, hubd follows AWS's clock; nothing changes, what is new is routed, timers go on",
+		run: func(s *scene) {
+			stood := s.standing()
+			s.inject()
+			s.afterPolls(3)
+			if err := same(stood, s.standing()); err != nil {
+				s.t.Errorf("an hour ahead: %v", err)
+			}
+			s.paste("hublab fault clock-skew by=-1h")
+			s.clock()
+			s.paste("aws $SVC1 ec2 describe-vpcs >/dev/null 2>&1 || true\nhublab fault clock-skew off; aws $SVC1 ec2 associate-vpc-cidr-block --vpc-id $SVC1_VPC --cidr-block 10.113.0.0/16 >/dev/null; hublab fault clock-skew by=-1h")
+			s.converged("the new prefix is routed", func() error { return s.routed("10.113.0.0/16") })
+			n := 0
+			for _, q := range s.Requests(0) {
+				if q.Code == "RequestExpired" {
+					n++
+				}
+			}
+			if n == 0 {
+				s.t.Error("nothing was refused: it shows nothing")
+			}
+			s.saw("%d calls refused as expired, then accepted; nothing changed", n)
+			s.paste("hublab fault clock-skew off")
+			s.sync()
+		},
+		control: "hubd (stopped while the clock differs)",
+		harm: func(s *scene) string {
+			s.paste("kill -STOP $HUBD_PID; aws $SVC1 ec2 associate-vpc-cidr-block --vpc-id $SVC1_VPC --cidr-block 10.113.0.0/16 >/dev/null")
+			defer s.paste("kill -CONT $HUBD_PID")
+			s.inject()
+			if s.routed("10.113.0.0/16") != nil {
+				return "the new prefix got no route"
+			}
+			return ""
+		},
+	},
+}
+
+// quietest is the longest time between two calls of hubd since request n of the log.
+func (s *scene) quietest(n int) time.Duration {
+	var longest time.Duration
+	var last time.Time
+	for _, q := range s.Requests(n) {
+		if !byHubd(q) && q.Principal != "" {
+			continue
+		}
+		if !last.IsZero() {
+			longest = max(longest, q.Time.Sub(last))
+		}
+		last = q.Time
+	}
+	return longest
+}
+
+// routed is content when the hub's public table has routes to all of these.
+func (s *scene) routed(prefixes ...string) error {
+	list := s.routesOf(s.Spec.ID("rtb", "hub-public"))
+	for _, p := range prefixes {
+		if !slices.ContainsFunc(list, func(r string) bool { return len(r) > len(p) && r[:len(p)+1] == p+" " }) {
+			return fmt.Errorf("no route to %s in %v", p, list)
+		}
+	}
+	return nil
+}
+
+// faultsOfMetadata are what the instance's metadata service does.
+var faultsOfMetadata = []fault{
+	{
+		id: "F12", name: "the metadata service hands out expired credentials, is slow, is down, and hubd starts amid it",
+		inject: "hublab fault imds-expired on\nhublab fault imds-slow 5s",
+		expect: "state kept, the reason is in status, hubd recovers without a restart",
+		run: func(s *scene) {
+			stood := s.standing()
+			s.inject()
+			eventually(s.t, "status says so", func() error { return s.hasProblem(hub.SourceStale, s.Spec.HubAccount) })
+			s.paste("hublab fault imds-slow off\nhublab fault imds-down on")
+			s.hubctl("sync", "--yes")
+			s.hubctl("sync", "--yes")
+			eventually(s.t, "status says so still", func() error { return s.hasProblem(hub.SourceStale, s.Spec.HubAccount) })
+			if err := same(stood, s.standing()); err != nil {
+				s.t.Errorf("something changed: %v", err)
+			}
+			s.clock()
+			s.paste("hublab fault imds-down off\nhublab fault imds-expired off")
+			s.converged("hubd is content without a restart", s.healthy)
+			s.saw("nothing changed; SOURCE_STALE named the reason; healed by itself")
+		},
+		control: "what hubd remembers: the state directory is empty and hubd starts",
+		harm: func(s *scene) string {
+			s.paste("hublab fault imds-down on; hublab unit kill hubd; on-hub nft delete table inet hubd || true; rm -rf $STATE; hublab unit start hubd || true")
+			s.stops(lab.HostLaptop1, "svc1")
+			return "a hub without memory did not know where to send anything"
+		},
+	},
+}
+
+// healthy is content when no source is stale.
+func (s *scene) healthy() error {
+	s.hubctl("sync", "--yes")
+	for _, code := range []hub.Code{hub.SourceStale, hub.AnswerDoubt, hub.RoleDenied} {
+		if s.hasProblem(code, "") == nil {
+			return errors.New("a source is stale")
+		}
+	}
+	return nil
+}
