@@ -89,7 +89,7 @@ var closedList = func() []string {
 
 // faults are all rows, in order.
 func faults() []fault {
-	all := slices.Concat(faultsOfAnswers, faultsOfRoutes, faultsOfState, faultsOfFirewall, faultsOfKernel, faultsOfLife, faultsOfRivals, faultsOfCrashes)
+	all := slices.Concat(faultsOfAnswers, faultsOfRoutes, faultsOfState, faultsOfFirewall, faultsOfKernel, faultsOfReplacement, faultsOfLife, faultsOfRivals, faultsOfCrashes)
 	slices.SortFunc(all, func(a, b fault) int { return strings.Compare(a.id, b.id) })
 	return all
 }
