@@ -20,7 +20,7 @@ var faultsOfTempo = []fault{
 			stood := s.standing()
 			s.inject()
 			from := len(s.Requests(0))
-			s.refusedCalls("", 12)
+			s.refusedCalls("", 20)
 			first := s.quietest(from)
 			if first < 3*time.Second {
 				s.t.Errorf("the longest pause between two surveys was %s: the rate does not fall", first)
