@@ -152,6 +152,9 @@ func (v *view) Problems(want hub.Desired) []hub.Problem {
 			continue
 		}
 		p := hub.Problem{Code: w.code, Subject: name(s.unit.Spoke), Detail: s.place.String() + ": " + w.detail, Mend: hub.Mend(w.code)}
+		if t := v.tables[s.place.table]; t != nil && s.verb == hub.VerbRemove { // anybody who may can do it
+			p.Mend += "; or remove it by hand: " + deleteLine(t.Scope, s.place)
+		}
 		if w.code == hub.RouteQuota { // one per table
 			if full[s.place.table] {
 				continue
