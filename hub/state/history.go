@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"peerhub/hub"
+	"peerhub/hub/failpoint"
 )
 
 // Limits of what is kept: whatever is reached first.
@@ -180,6 +181,7 @@ func appendTo(ctx context.Context, tx *sql.Tx, e hub.HistoryEntry) error {
 	if _, err := tx.ExecContext(ctx, "INSERT INTO pass (seq, body) VALUES (?, ?) ON CONFLICT (seq) DO UPDATE SET body = excluded.body", seq, body); err != nil {
 		return err
 	}
+	failpoint.Hit("history.added")
 	if _, err = tx.ExecContext(ctx, "DELETE FROM pass WHERE seq <= ? - ?", seq, historyRows); err != nil || seq%historyWeighed != 0 {
 		return err
 	}
