@@ -27,6 +27,9 @@ const tunnelsFile = "tunnels"
 func failClosed(ctx context.Context, path string, stderr io.Writer) error {
 	c, err := config.Load(path)
 	if err == nil {
+		err = cutShort(c)
+	}
+	if err == nil {
 		if err := privileged(); err != nil {
 			return err
 		}
@@ -58,6 +61,24 @@ func failClosed(ctx context.Context, path string, stderr io.Writer) error {
 	}
 	fmt.Fprintf(stderr, "hubd: the tunnels of the last good config are closed: %s; mend the config, then systemctl restart hubd-fail-closed hubd\n", oneLine(string(text)))
 	return nil
+}
+
+// cutShort refuses a config without a single tunnel where the last good one closed some: a
+// file cut short is often valid, and taking it would open the hub.
+func cutShort(c config.Config) error {
+	if len(c.Policy.VPNs) > 0 {
+		return nil
+	}
+	file := filepath.Join(c.State, tunnelsFile)
+	text, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) || err == nil && len(text) == 0 {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("see which tunnels the last good config had: %w", err)
+	}
+	return explained{"mend the file; if it is meant, remove " + file,
+		fmt.Errorf("%s has no vpn entry, and the last good config had %s: a file cut short?", c.Path, oneLine(string(text)))}
 }
 
 // noteTunnels keeps for a boot with a torn config which tunnels this one closes: none in

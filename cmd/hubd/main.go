@@ -92,6 +92,11 @@ func dispatch(ctx context.Context, f flags, stdout, stderr io.Writer) (int, erro
 			fmt.Fprintln(stderr, "hubd:", note)
 		}
 	}
+	if !f.cleanup {
+		if err := cutShort(c); err != nil {
+			return exitFailed, err
+		}
+	}
 	switch {
 	case f.cleanup:
 		return cleanup(ctx, c, f.dryRun, f.keepRoutes, stdout, stderr)

@@ -28,7 +28,7 @@ type Daemon struct {
 	look    chan struct{}    // a survey, coalesced
 	wanted  chan chan error  // a survey somebody waits for; what is sent is buffered
 	count   chan struct{}    // the clients, coalesced
-	beat    atomic.Int64     // when the pass task last moved, Unix nanoseconds
+	beat    atomic.Int64     // when the pass task last moved, nanoseconds since started: no step of the clock changes it
 	passing atomic.Bool      // it is in a pass
 
 	pausing sync.Mutex // held while pauses are set or ended, so that note and situation agree
@@ -73,7 +73,6 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 		d.learnNames(*o.Saved.Desired)
 	}
 	d.metrics = newMetrics(d)
-	d.beat.Store(d.started.UnixNano())
 	if o.Saved.Topology != nil {
 		d.topology, d.surveyed = *o.Saved.Topology, true
 	}
@@ -158,9 +157,12 @@ func (d *Daemon) watchdog(ctx context.Context) error {
 	}
 }
 
+// moved notes that the pass task is alive.
+func (d *Daemon) moved() { d.beat.Store(int64(time.Since(d.started))) }
+
 // moves reports whether the pass task moved lately. A pass may take its time, but has an end.
 func (d *Daemon) moves() bool {
-	idle := time.Since(time.Unix(0, d.beat.Load()))
+	idle := time.Since(d.started) - time.Duration(d.beat.Load())
 	if d.passing.Load() {
 		return idle < 2*passTime
 	}

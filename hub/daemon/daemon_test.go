@@ -92,6 +92,29 @@ func TestForeignWriteIsRepairedAtOnceAndAFightBacksOff(t *testing.T) {
 	})
 }
 
+// TestAConfigCutShortKeepsTheOldOne: a file read while it is written is valid and ends
+// before its vpn. The twin still has one and is taken.
+func TestAConfigCutShortKeepsTheOldOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, base)
+		d, stop := w.start()
+		defer stop()
+		after(time.Second)
+		w.load = func() (config.Config, error) { return parse(t, "version: 1\npoll: 10s\n"), nil }
+		if err := d.Reread(); err == nil || !strings.Contains(err.Error(), "cut short") {
+			t.Fatalf("a config without vpn: %v", err)
+		}
+		s, err := d.Status(t.Context())
+		if err != nil || s.ConfigNote == nil || w.planes[1].keys() == "" {
+			t.Errorf("status %+v, %v; the planes have %q", s.ConfigNote, err, w.planes[1].keys())
+		}
+		w.load = func() (config.Config, error) { return parse(t, strings.Replace(base, "10s", "9s", 1)), nil }
+		if err := d.Reread(); err != nil {
+			t.Errorf("its near twin: %v", err)
+		}
+	})
+}
+
 func TestBadConfigKeepsTheOldOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, base)

@@ -109,7 +109,7 @@ func (d *Daemon) next(ctx context.Context, beat <-chan time.Time, last time.Time
 	timer := time.NewTimer(d.patience(last))
 	defer timer.Stop()
 	for {
-		d.beat.Store(time.Now().UnixNano())
+		d.moved()
 		select {
 		case <-ctx.Done():
 			return passRequest{}, false
@@ -162,7 +162,7 @@ func (d *Daemon) pass(ctx context.Context, req passRequest) hub.Report {
 func (d *Daemon) make(ctx context.Context, in hub.Input, causes []hub.Cause) (rep hub.Report, ok bool) {
 	in.At = time.Now()
 	d.passing.Store(true)
-	d.beat.Store(in.At.UnixNano())
+	d.moved()
 	limited, cancel := context.WithTimeout(ctx, passTime)
 	failpoint.Hit("pass.begin")
 	rep, mem := d.rec.Pass(limited, in)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"peerhub/hub"
+	"peerhub/hub/config"
+	"peerhub/hub/failpoint"
 )
 
 // mode is how far a pass may go now.
@@ -104,9 +106,24 @@ func (d *Daemon) reread(why hub.Cause) error {
 	return err
 }
 
+// cutShort refuses a config without a single tunnel when the one in force has some: a file
+// that is read while it is written is often valid and ends too early. Who means it restarts hubd.
+func (d *Daemon) cutShort(fresh config.Config) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(fresh.Policy.VPNs) > 0 || len(d.config.Policy.VPNs) == 0 || failpoint.Off("old-config") {
+		return nil
+	}
+	return fmt.Errorf("%s: no vpn entry is left, and the config in force has %d: a file cut short? Mend it; if it is meant: systemctl restart hubd",
+		fresh.Path, len(d.config.Policy.VPNs))
+}
+
 // takeConfig reads the config and has it in force from the next pass on.
 func (d *Daemon) takeConfig() error {
 	fresh, err := d.opts.Load()
+	if err == nil {
+		err = d.cutShort(fresh)
+	}
 	if err != nil {
 		d.mu.Lock()
 		d.configNote = err.Error()
