@@ -75,6 +75,9 @@ func openDB(path string) (db *sql.DB, fresh bool, err error) {
 	if err := errors.Join(f.Chmod(fileMode), f.Close()); err != nil { // whatever the umask, or an older hubd, left
 		return nil, false, fmt.Errorf("opening the state: %w", err)
 	}
+	if err := wholePages(path); err != nil {
+		return nil, false, err
+	}
 	db, err = sql.Open("sqlite", dsn(path, "FULL"))
 	if err != nil {
 		return nil, false, fmt.Errorf("opening %s: %w", path, err)
@@ -85,6 +88,39 @@ func openDB(path string) (db *sql.DB, fresh bool, err error) {
 		return nil, false, errors.Join(err, db.Close())
 	}
 	return db, fresh, nil
+}
+
+// wholePages reports a file that ends within a page, which SQLite would fill with zeros. With
+// a write-ahead log beside it that may be a checkpoint cut short, which the log makes good.
+func wholePages(path string) error {
+	const header = 100 // bytes; the page's size stands at 16, and 1 means 65536 (SQLite file format, 1.3.2)
+	if wal, err := os.Stat(path + "-wal"); err == nil && wal.Size() > 0 {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("opening the state: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("opening the state: %w", err)
+	}
+	var head [header]byte
+	if n, err := f.ReadAt(head[:], 0); n < header {
+		if info.Size() == 0 {
+			return nil
+		}
+		return fmt.Errorf("%s has %d bytes: %w", path, info.Size(), errors.Join(errBroken, err))
+	}
+	page := int64(head[16])<<8 | int64(head[17])
+	if page == 1 {
+		page = 1 << 16
+	}
+	if page < 512 || info.Size()%page != 0 {
+		return fmt.Errorf("%s ends within a page: %d bytes in pages of %d: %w", path, info.Size(), page, errBroken)
+	}
+	return nil
 }
 
 // prepare checks the version before anything is written, then the content.
