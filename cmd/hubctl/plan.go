@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -14,7 +15,8 @@ func planCommand(a *app) *cobra.Command {
 		Use:   "plan",
 		Short: "Say what a sync would change now; exit 2 when it would",
 		Long: `Say what a sync would change now, in the words of the tools a person would check with.
-Nothing is changed. Flows of connected clients that would end are named.
+Nothing is changed. Flows of connected clients that would end are named. While hubd only observes,
+it also says what made by hand hubctl adopt would take over, make superfluous, and leave.
 Exit code 2 when there are changes, 0 when there is none.`,
 		Example: "  hubctl plan\n  hubctl plan -o json | jq '.changes | length'",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -24,9 +26,14 @@ Exit code 2 when there are changes, 0 when there is none.`,
 			if err != nil {
 				return err
 			}
+			whole := planned{Plan: p}
+			if p.Mode == hub.ModeObserve {
+				a.addByHand(ctx, &whole)
+			}
 			if a.format == "json" {
-				err = a.printJSON(p)
+				err = a.printJSON(whole)
 			} else {
+				a.byHand(whole)
 				a.showPlan(p)
 			}
 			if err == nil && len(p.Changes) > 0 {
@@ -35,6 +42,42 @@ Exit code 2 when there are changes, 0 when there is none.`,
 			return err
 		},
 	})
+}
+
+// planned is a plan and, while hubd only observes, what a person made that it touches.
+type planned struct {
+	control.Plan
+	Adopt       []control.Adopted `json:"adopt"`
+	Superfluous []control.ByHand  `json:"superfluous"`
+	Left        []control.ByHand  `json:"left"`
+}
+
+// addByHand asks what was made by hand. The plan is an answer without it too.
+func (a *app) addByHand(ctx context.Context, p *planned) {
+	found, err := a.caller().Adoption(ctx)
+	if err != nil {
+		a.say("what was made by hand is not shown: %v", err)
+		return
+	}
+	p.Adopt, p.Superfluous, p.Left = found.Routes, found.Superfluous, found.Left
+}
+
+// byHand prints what hubctl adopt would take over and what it would not.
+func (a *app) byHand(p planned) {
+	if len(p.Adopt)+len(p.Superfluous)+len(p.Left) == 0 {
+		return
+	}
+	fmt.Fprintf(a.out, "%s (hubctl adopt takes it over without losing a packet)\n", a.paint(bold, "MADE BY HAND"))
+	for _, r := range p.Adopt {
+		wrap(a.out, "  taken over    ", "    ", fmt.Sprintf("VPC route %s %s -> %s  (%s)", r.Table, r.Destination, r.Peering, r.Spoke))
+	}
+	for _, h := range p.Superfluous {
+		wrap(a.out, "  superfluous   ", "    ", h.What+": "+h.Object)
+	}
+	for _, h := range p.Left {
+		wrap(a.out, "  left          ", "    ", h.What+": "+h.Object)
+	}
+	fmt.Fprintln(a.out)
 }
 
 func (a *app) showPlan(p control.Plan) {
