@@ -129,7 +129,7 @@ var faultsOfNothing = []fault{
 			p := s.probe("udp", lab.HostLaptop1, "svc2")
 			s.inject()
 			p.stalls(50)
-			return fmt.Sprintf("a spoke that stands on page 2 was removed: its traffic stopped")
+			return "a spoke that stands on page 2 was removed: its traffic stopped"
 		},
 	},
 }

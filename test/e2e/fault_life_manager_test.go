@@ -132,12 +132,6 @@ func (m *manager) await(word string, n int) (pid int) {
 	return pid
 }
 
-// signal asks for a restart (SIGHUP) or a stop (SIGTERM).
-func (m *manager) signal(sig syscall.Signal) {
-	m.s.t.Helper()
-	m.s.must(m.cmd.Process.Signal(sig))
-}
-
 // end stops hubd and its manager. It may be called again.
 func (m *manager) end() {
 	m.s.t.Helper()
