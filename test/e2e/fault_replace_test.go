@@ -30,7 +30,7 @@ on-hub ip route del default via $GATEWAY dev ens7 metric 0`,
 			}
 			s.saw("the peering made afterwards is reached by ens7, and nothing names eth0")
 			s.paste(`GATEWAY=$(on-hub ip route show default | awk '{print $3}')
-on-hub ip route add default via $GATEWAY dev ens7
+on-hub ip route add default via $GATEWAY dev ens7 onlink
 on-hub ip route del default via $GATEWAY dev ens7 metric 512
 on-hub ip link del ens8
 on-hub ip link set ens7 name $ETH`)
