@@ -40,6 +40,28 @@ func (a *app) hosts() *cobra.Command {
 	return c
 }
 
+func (a *app) replace() *cobra.Command {
+	return &cobra.Command{
+		Use: "replace hub", Short: "End the hub's instance and put a new one in its place, with an empty disk",
+		Long: `Ends the hub's instance and puts a new one in its place: another instance, interface and
+private address in the same subnet, the same role, groups and Elastic IP, a fresh kernel, and
+a disk on which hubd has never run. What ran before is started as at boot.`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, words []string) error {
+			client, err := a.dial()
+			if err != nil {
+				return err
+			}
+			h, err := client.Replace(c.Context(), words[0])
+			if err != nil {
+				return err
+			}
+			say(c.OutOrStdout(), "%s is %s with %s, %s", h.Name, h.Instance, h.ENI, addresses(h))
+			return nil
+		},
+	}
+}
+
 // hostJSON is a host with null for what it has not.
 type hostJSON struct {
 	Name      string       `json:"name"`

@@ -73,7 +73,7 @@ func newRoot() *cobra.Command {
 	root.PersistentFlags().StringVar(&a.prefix, "prefix", lab.DefaultSpec().Prefix, "of the namespaces' names: one lab per prefix")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(a.up(), a.serve(), a.down(), a.status(), a.hosts(), a.exec(), a.env(), a.aws(),
-		a.fault(), a.drops(), a.log(), a.unit(), a.recipe())
+		a.fault(), a.drops(), a.log(), a.unit(), a.replace(), a.recipe())
 	return root
 }
 

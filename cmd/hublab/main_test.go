@@ -196,6 +196,11 @@ func TestHublab(t *testing.T) {
 		c.want(1, []string{`no unit "nobody"`}, "unit", "stop", "nobody")
 		c.want(64, []string{"needs the name"}, "unit", "stop")
 	})
+	t.Run("replace", func(t *testing.T) {
+		c := cli{t, c.path, c.prefix}
+		c.want(1, []string{"only hub can be replaced"}, "replace", "laptop1")
+		c.want(64, []string{"usage:"}, "replace")
+	})
 	t.Run("recipe", func(t *testing.T) {
 		c := cli{t, c.path, c.prefix}
 		c.want(0, []string{"1. on hub", "as account 333333333333", "left out: laptop1, laptop2, office to svc1, svc2, spoke1: not-forwarding at hub"}, "recipe")

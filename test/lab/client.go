@@ -69,6 +69,11 @@ func (c *Client) Unit(ctx context.Context, name, verb string) error {
 	return c.do(ctx, http.MethodPost, "/units/"+url.PathEscape(name)+"/"+url.PathEscape(verb), nil)
 }
 
+// Replace ends a host's instance and puts another in its place, which it returns.
+func (c *Client) Replace(ctx context.Context, name string) (h Host, err error) {
+	return h, c.do(ctx, http.MethodPost, "/hosts/"+url.PathEscape(name)+"/replace", &h)
+}
+
 // Runner types lines of the recipe into the client's lab.
 func (c *Client) Runner(ctx context.Context, spec Spec) Runner {
 	return Runner{Spec: spec, Dir: c.dir, Credentials: func(account string) (Credentials, error) { return c.Credentials(ctx, account) }}

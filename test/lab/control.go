@@ -68,7 +68,7 @@ type Request struct {
 // Info says what there is.
 func (l *Lab) Info() Info {
 	i := Info{
-		Spec: l.Spec, Dir: l.Dir, PID: os.Getpid(), Since: l.Since.UTC(), Hosts: l.Spec.Hosts(), Units: l.Units(),
+		Spec: l.Spec, Dir: l.Dir, PID: os.Getpid(), Since: l.Since.UTC(), Hosts: l.Hosts(), Units: l.Units(),
 		Processes: l.Processes(), Faults: []Fault{}, Requests: len(l.Sim.Log()), Endpoint: "http://" + l.Spec.API.String(),
 		HubdConfig: l.hubdConfig(), HubdSocket: l.HubdSocket(), VPN: l.VPN,
 	}
@@ -86,7 +86,10 @@ func (l *Lab) Info() Info {
 // Drops lists what was dropped so far, by place and reason.
 func (l *Lab) Drops() []Drop {
 	out := []Drop{}
-	for _, d := range l.Fabric.Drops() {
+	drops := l.Fabric.Drops()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, d := range drops {
 		name, ok := l.names[d.Place]
 		if !ok {
 			name = d.Place
@@ -144,6 +147,10 @@ func (l *Lab) handler() http.Handler {
 	mux.HandleFunc("GET /credentials/{account}", func(w http.ResponseWriter, r *http.Request) {
 		c, err := l.Credentials(r.PathValue("account"))
 		reply(w, c, err)
+	})
+	mux.HandleFunc("POST /hosts/{name}/replace", func(w http.ResponseWriter, r *http.Request) {
+		h, err := l.Replace(r.Context(), r.PathValue("name"))
+		reply(w, h, err)
 	})
 	mux.HandleFunc("POST /units/{name}/{verb}", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, struct{}{}, l.doUnit(r.Context(), r.PathValue("name"), r.PathValue("verb")))

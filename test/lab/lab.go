@@ -48,13 +48,14 @@ type Lab struct {
 	record   record
 	services *services
 	units    []unit
-	stopSync func() // ends the goroutine that feeds the fabric
-	names    map[string]string
+	stopSync func()                         // ends the goroutine that feeds the fabric
 	network  atomic.Pointer[ec2sim.Network] // what the fabric obeys
+	hub      atomic.Pointer[Host]           // since the hub was replaced; nil before
 
-	mu        sync.Mutex
+	mu        sync.Mutex // guards all below
 	processes []*Process
 	faultsOn  map[string]string
+	names     map[string]string // of AWS objects, by id
 }
 
 // Start builds the lab and returns when the services answer and every VPN client is
@@ -190,8 +191,12 @@ func (l *Lab) makeHosts(context.Context) error {
 			return err
 		}
 	}
-	// As Debian's and Amazon Linux's defaults have it: loose reverse path filter.
-	_, err := fabric.Exec(context.Background(), l.Spec.Prefix+HostHub, "sysctl", "-qw",
+	return l.looseFilter(context.Background())
+}
+
+// looseFilter gives the hub's kernel the reverse path filter of Debian and Amazon Linux.
+func (l *Lab) looseFilter(ctx context.Context) error {
+	_, err := fabric.Exec(ctx, l.Spec.Prefix+HostHub, "sysctl", "-qw",
 		"net.ipv4.conf.all.rp_filter=2", "net.ipv4.conf.default.rp_filter=2")
 	return err
 }

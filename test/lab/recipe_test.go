@@ -147,7 +147,8 @@ func mustArrive(t *testing.T, l *Lab, from, to []string) {
 	t.Helper()
 	eachPair(from, to, func(a, b string) {
 		h, _ := l.Spec.Host(b)
-		want := fmt.Sprintf("vpc=%s host=%s client=%s\n", l.Spec.VPCName(h), b, l.Spec.HubAddress())
+		hub, _ := l.Host(HostHub)
+		want := fmt.Sprintf("vpc=%s host=%s client=%s\n", l.Spec.VPCName(h), b, hub.Addresses[0])
 		var got string
 		var err error
 		ctx, cancel := context.WithTimeout(t.Context(), arrives)

@@ -88,6 +88,22 @@ func (r *record) addNamespace(name string) error {
 	return r.save()
 }
 
+// renewNamespace removes a recorded namespace with all that runs in it and makes it anew.
+func (r *record) renewNamespace(name string) error {
+	i := slices.IndexFunc(r.Namespaces, func(m namespaceMark) bool { return m.Name == name })
+	if i < 0 {
+		return fmt.Errorf("namespace %s is not this lab's", name)
+	}
+	if err := endProcesses(r.Namespaces[i].Inode); err != nil {
+		return fmt.Errorf("namespace %s: %w", name, err)
+	}
+	if err := fabric.Delete(name); err != nil {
+		return err
+	}
+	r.Namespaces = slices.Delete(r.Namespaces, i, i+1)
+	return r.addNamespace(name)
+}
+
 // sweep ends every process inside the recorded namespaces and removes them.
 func (r *record) sweep() error {
 	var errs []error

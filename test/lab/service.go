@@ -18,20 +18,20 @@ type services struct {
 	wg      sync.WaitGroup
 	mu      sync.Mutex
 	closed  bool
-	closers map[io.Closer]struct{}
+	closers map[io.Closer]string // with the namespace of each
 }
 
-func newServices() *services { return &services{closers: map[io.Closer]struct{}{}} }
+func newServices() *services { return &services{closers: map[io.Closer]string{}} }
 
-// keep remembers what close must close; false when it is too late.
-func (s *services) keep(c io.Closer) bool {
+// keep remembers what close and closeIn must close; false when it is too late.
+func (s *services) keep(ns string, c io.Closer) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		c.Close()
 		return false
 	}
-	s.closers[c] = struct{}{}
+	s.closers[c] = ns
 	return true
 }
 
@@ -40,6 +40,18 @@ func (s *services) drop(c io.Closer) {
 	defer s.mu.Unlock()
 	delete(s.closers, c)
 	c.Close()
+}
+
+// closeIn ends the listeners and connections of one namespace.
+func (s *services) closeIn(ns string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c, in := range s.closers {
+		if in == ns {
+			delete(s.closers, c)
+			c.Close()
+		}
+	}
 }
 
 // close ends every listener and connection and waits for their goroutines.
@@ -82,7 +94,7 @@ func (s *services) http(ns, addr string, h http.Handler) error {
 		return err
 	}
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
-	if !s.keep(srv) {
+	if !s.keep(ns, srv) {
 		return nil
 	}
 	s.wg.Go(func() { _ = srv.Serve(l) }) // ends with close, which is no error
@@ -95,7 +107,7 @@ func (s *services) tcp(ns, addr string, serve func(net.Conn)) error {
 	if err != nil {
 		return err
 	}
-	if !s.keep(l) {
+	if !s.keep(ns, l) {
 		return nil
 	}
 	s.wg.Go(func() {
@@ -104,7 +116,7 @@ func (s *services) tcp(ns, addr string, serve func(net.Conn)) error {
 			if err != nil {
 				return // closed
 			}
-			if !s.keep(c) {
+			if !s.keep(ns, c) {
 				return
 			}
 			s.wg.Go(func() {
@@ -128,7 +140,7 @@ func (s *services) udp(ns, addr, vpc string) error {
 	if err != nil {
 		return fmt.Errorf("listen on udp %s in %s: %w", addr, ns, err)
 	}
-	if !s.keep(pc) {
+	if !s.keep(ns, pc) {
 		return nil
 	}
 	s.wg.Go(func() {
