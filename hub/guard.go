@@ -20,7 +20,8 @@ type Verdict struct {
 //   - its peering has ended, in a fresh complete answer: at once, within the limit;
 //   - it is merely not in the answers: after Safety.RemovalsAfter of them, within the limit;
 //   - its peering is in a state that is neither active nor an end, or is active and described
-//     without its VPC: never.
+//     without its VPC, or by this answer without any IPv4 prefix: never, but allowRemovals lifts
+//     the last.
 //
 // The limit is Safety.MaxRemoved percent of the reaches, for a pass and for a run of
 // passes; one spoke may always go. A pass over the limit removes nothing. allowRemovals
@@ -140,6 +141,9 @@ func (g *guard) evidence(before Remembered) {
 			// Announced, and yet not wanted: Decide has said why.
 		case pcx.ID == "" && own.State == PeeringActive && own.Peer.VPC == "":
 			g.hold(r, fmt.Sprintf("%s is described without its VPC", own.ID))
+		case !isHub && !g.allow && pcx.State == PeeringActive && !slices.ContainsFunc(pcx.Peer.Prefixes, func(p netip.Prefix) bool { return p.Addr().Is4() }):
+			// A VPC cannot lose its first prefix, and that is an IPv4 one.
+			g.hold(r, fmt.Sprintf("%s is described without any IPv4 prefix", pcx.ID))
 		case isHub || pcx.State == PeeringActive:
 			g.absentPrefix(r, s, before)
 		case pcx.ID != "" && !pcx.State.Terminal():

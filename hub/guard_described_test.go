@@ -7,9 +7,9 @@ import (
 	"peerhub/hub"
 )
 
-// An active peering that is described without its VPC is no evidence that its spoke is gone,
-// however often. The control is one that is not described at all.
-func TestAPeeringWithoutItsVPCIsHeld(t *testing.T) {
+// An active peering that is described without its VPC, or without an IPv4 prefix, is no
+// evidence that its spoke or its prefix is gone, however often. The control is one that is not described at all.
+func TestAPeeringDescribedByHalfIsHeld(t *testing.T) {
 	one := pcx(1, billing)
 	one.State, one.Peer.Prefixes = hub.PeeringActive, pfxs("10.110.0.0/16")
 	other := pcx(2, hub.AccountID("333333333333"))
@@ -21,6 +21,9 @@ func TestAPeeringWithoutItsVPCIsHeld(t *testing.T) {
 		gone  bool
 	}{
 		{"without its VPC", func(t *hub.Topology) { t.Peerings[0].Peer = hub.Peer{} }, false},
+		{"with IPv6 alone", func(t *hub.Topology) { t.Peerings[0].Peer.Prefixes = pfxs("2001:db8:7::/56") }, false},
+		{"without prefixes", func(t *hub.Topology) { t.Peerings[0].Peer.Prefixes = nil }, false},
+		{"control: with another prefix", func(t *hub.Topology) { t.Peerings[0].Peer.Prefixes = pfxs("10.111.0.0/16") }, true},
 		{"control: not there", func(t *hub.Topology) { t.Peerings = t.Peerings[1:] }, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -45,7 +48,7 @@ func TestAPeeringWithoutItsVPCIsHeld(t *testing.T) {
 			if has == tc.gone {
 				t.Errorf("the reach is there: %v, want %v; held %v", has, !tc.gone, v.Held)
 			}
-			if !tc.gone && (len(v.Held) != 1 || !strings.Contains(v.Held[0].Reason, "without its VPC")) {
+			if !tc.gone && (len(v.Held) != 1 || !strings.Contains(v.Held[0].Reason, "described without")) {
 				t.Errorf("held: %v", v.Held)
 			}
 		})
