@@ -45,7 +45,7 @@ func TestAPackedBodyCountsUnpacked(t *testing.T) {
 					return
 				}
 			})
-			_, err := describe(t.Context(), open(t, srv.URL, awsapi.Limits{Body: 1 << 20, MaxAttempts: 1}), awsapi.Role{}, home)
+			_, err := describe(t.Context(), open(t, srv.URL, awsapi.Limits{Body: 1 << 20, MaxAttempts: 1, Attempt: unhurried, Call: unhurried}), awsapi.Role{}, home)
 			if tc.refused != errors.Is(err, awsapi.ErrBodyTooLarge) || !tc.refused && err != nil {
 				t.Fatalf("%v, want refused %v", err, tc.refused)
 			}
