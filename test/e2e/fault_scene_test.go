@@ -187,6 +187,14 @@ table inet acme {
 // plant makes things that are not ours in every place that hubd writes to: none may change.
 func (s *scene) plant() {
 	s.t.Helper()
+	s.plantOnHub()
+	s.aws(s.Spec.HubAccount, "ec2", "create-route", "--region", s.Spec.Region, "--route-table-id", s.Spec.ID("rtb", "hub-main"),
+		"--destination-cidr-block", "10.255.0.0/24", "--vpc-peering-connection-id", s.Spec.ID("pcx", s.Spec.Targets()[0]))
+}
+
+// plantOnHub makes those of them that are on the hub's machine.
+func (s *scene) plantOnHub() {
+	s.t.Helper()
 	s.must(os.WriteFile(filepath.Join(s.shims, "foreign.nft"), []byte(foreignRules), 0o644))
 	for _, line := range []string{
 		"nft -f " + filepath.Join(s.shims, "foreign.nft"),
@@ -199,8 +207,6 @@ func (s *scene) plant() {
 	}
 	s.must(os.WriteFile(filepath.Join(s.shims, "foreign.ipt"), []byte(s.sh(lab.HostHub, "iptables-save")), 0o644))
 	s.must(os.WriteFile(filepath.Join(s.VPN.ClientDir, "acme"), []byte("# somebody else's\n"), 0o644))
-	s.aws(s.Spec.HubAccount, "ec2", "create-route", "--region", s.Spec.Region, "--route-table-id", s.Spec.ID("rtb", "hub-main"),
-		"--destination-cidr-block", "10.255.0.0/24", "--vpc-peering-connection-id", s.Spec.ID("pcx", s.Spec.Targets()[0]))
 }
 
 // gateway is the router of the hub's subnet.

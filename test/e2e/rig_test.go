@@ -268,7 +268,8 @@ func (r *rig) reaches(from, to []string) {
 		for _, b := range to {
 			wg.Go(func() {
 				h, _ := r.Spec.Host(b)
-				want := fmt.Sprintf("vpc=%s host=%s client=%s\n", r.Spec.VPCName(h), b, r.Spec.HubAddress())
+				hub, _ := r.Host(lab.HostHub) // as it is now: it may have been replaced
+				want := fmt.Sprintf("vpc=%s host=%s client=%s\n", r.Spec.VPCName(h), b, hub.Addresses[0])
 				var got string
 				var err error
 				for end := time.Now().Add(patience); time.Now().Before(end) && r.t.Context().Err() == nil; {
