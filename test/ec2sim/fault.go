@@ -29,6 +29,7 @@ const (
 	FaultThrottle      = "throttle"       // on: AWS's token buckets, whatever the options say; empty: no tokens at all
 	FaultNoRequestID   = "no-request-id"  // ACTIONS: the answer lacks its request id
 	FaultUnknownStatus = "unknown-status" // PCX ids, comma-separated: described with a status code that no SDK knows
+	FaultUnlisted      = "unlisted"       // PCX ids, comma-separated: not in any answer, though they stand
 	FaultEmptySet      = "empty-set"      // ACTIONS: a well-formed answer of a reading action, whose lists have no item
 	FaultGzipBomb      = "gzip-bomb"      // ACTIONS: HTTP 200 with a packed body of 1 MB that unpacks to 1 GB
 	FaultMalformed     = "malformed"      // KIND@PCX, comma-separated: how the accepter's side is described; see malformed
@@ -43,7 +44,7 @@ var faultKinds = map[string]string{
 	FaultPageSize: "number", FaultUnavailable: "on or duration", FaultLatency: "duration",
 	FaultStaleReplica: "on or duration", FaultDeny: "text", FaultRegionDown: "text", FaultEndlessBody: "actions",
 	FaultDataPlaneLag: "duration", FaultRouteLag: "duration", FaultQuotaRoutes: "number",
-	FaultThrottle: "on or empty", FaultNoRequestID: "actions", FaultUnknownStatus: "text",
+	FaultThrottle: "on or empty", FaultNoRequestID: "actions", FaultUnknownStatus: "text", FaultUnlisted: "text",
 	FaultEmptySet: "actions", FaultGzipBomb: "actions", FaultMalformed: "text", FaultClockSkew: "signed duration",
 	FaultIMDSDown: "on", FaultIMDSSlow: "duration", FaultIMDSExpired: "on",
 }

@@ -176,7 +176,7 @@ func (c *call) modifyPeeringOptions() ([]node, error) {
 func (c *call) describePeerings() ([]node, error) {
 	all := sorted(c.st.peerings, func(p peering) bool { return p.seenBy(c.home, c.now, c.s.delays) })
 	all = slices.DeleteFunc(all, func(p peering) bool {
-		return p.requester.home != c.home && c.now.Before(p.created.Add(c.s.delays.ReadLag))
+		return c.s.faultNames(FaultUnlisted, p.id) || p.requester.home != c.home && c.now.Before(p.created.Add(c.s.delays.ReadLag))
 	})
 	return describe(c, listing[peering]{
 		element: "vpcPeeringConnectionSet", idParam: "VpcPeeringConnectionId", kind: "pcx", max: 1000,

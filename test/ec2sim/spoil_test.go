@@ -34,6 +34,32 @@ func TestAnEmptySetIsAnAnswerOfForm(t *testing.T) {
 	}
 }
 
+// A peering that is not listed is there: a second one between the two VPCs is refused.
+func TestAnUnlistedPeeringStands(t *testing.T) {
+	l := newLab(t, ec2sim.Options{})
+	c := l.ec2(hubAccount)
+	list := func() int {
+		t.Helper()
+		out, err := c.DescribeVpcPeeringConnections(t.Context(), &ec2.DescribeVpcPeeringConnectionsInput{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(out.VpcPeeringConnections)
+	}
+	id := l.request()
+	l.fault(ec2sim.FaultUnlisted, id)
+	if n := list(); n != 0 {
+		t.Errorf("%d peerings are listed", n)
+	}
+	if got := code(l.requestPeering(hubAccount, hubVPC, svcVPC, svcAccount, tokyo)); got != "VpcPeeringConnectionAlreadyExists" {
+		t.Errorf("a second one: %q", got)
+	}
+	l.fault(ec2sim.FaultUnlisted, "off")
+	if n := list(); n != 1 {
+		t.Errorf("%d peerings are listed afterwards, want 1", n)
+	}
+}
+
 // What expires is refused until IMDS hands out what lasts.
 func TestIMDSHandsOutExpiredCredentials(t *testing.T) {
 	l := newLab(t, ec2sim.Options{})

@@ -38,6 +38,7 @@ var catalogue = []Fault{
 	{Name: ec2sim.FaultThrottle, Takes: "on | empty", Does: "AWS's token buckets; empty: no tokens at all"},
 	{Name: ec2sim.FaultNoRequestID, Takes: "ACTION,... | on", Does: "the answer lacks its request id"},
 	{Name: ec2sim.FaultUnknownStatus, Takes: "PCX,...", Does: "described with a status that no SDK knows"},
+	{Name: ec2sim.FaultUnlisted, Takes: "PCX,...", Does: "not in any answer, though they stand"},
 	{Name: ec2sim.FaultEmptySet, Takes: "ACTION,... | on", Does: "a well-formed answer whose lists have no item"},
 	{Name: ec2sim.FaultGzipBomb, Takes: "ACTION,... | on", Does: "HTTP 200 with a packed body of 1 MB that unpacks to 1 GB"},
 	{Name: ec2sim.FaultMalformed, Takes: "KIND@PCX,...", Does: "the accepter of a peering is described with bad-cidr, host-bits, no-vpc-info, ipv6-only or many-cidrs"},
