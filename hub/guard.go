@@ -54,6 +54,7 @@ type guard struct {
 
 	keep     []Reach // of prev, to be held
 	may      []departure
+	waiting  []departure // will be among those that may go, if nothing changes
 	held     []Held
 	problems []Problem
 }
@@ -238,6 +239,7 @@ func (g *guard) wait(r Reach, d departure, a Absence, what string) {
 	case a.Count >= enough || g.allow:
 		g.may = append(g.may, d)
 	default:
+		g.waiting = append(g.waiting, d)
 		g.hold(r, fmt.Sprintf("%s: %d of %d agreeing answers", what, a.Count, enough))
 	}
 }

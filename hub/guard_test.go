@@ -250,6 +250,29 @@ func TestARunOfPassesIsBoundedAndEndsWhenItIsQuiet(t *testing.T) {
 	}
 }
 
+// Spokes that vanish one after the other are one loss: the first does not go before it is
+// known that the others do not follow. The control is one alone.
+func TestSpokesThatVanishOneByOneAreHeld(t *testing.T) {
+	ps := fleet(7) // and the hub itself: 8 reaches
+	s := newStory(t)
+	s.policy.Safety.MaxRemoved = 20
+	s.next(ps...)
+	for n := range 6 {
+		s.next(ps[n+1:]...)
+		if held := heldReaches(s.verdict.Desired); held != n+1 || len(s.verdict.Desired.Reaches) != 8 {
+			t.Fatalf("%d are absent, and %d are held of %d", n+1, held, len(s.verdict.Desired.Reaches))
+		}
+	}
+	s.says(hub.RemovalHeld)
+	s.next(ps...)
+	for range 3 {
+		s.next(ps[1:]...)
+	}
+	if n := len(s.verdict.Desired.Reaches); n != 7 {
+		t.Errorf("one alone is absent for three answers, and %d prefixes are reached, want 7", n)
+	}
+}
+
 func TestOneSpokeWithMostOfThePrefixesMayGo(t *testing.T) {
 	big := pcx(1, billing, "10.110.0.0/16", "10.111.0.0/16", "10.112.0.0/16", "10.113.0.0/16")
 	newStory(t).next(big, two).next(withState(big, hub.PeeringDeleted), two).reached(web2)

@@ -21,11 +21,12 @@ func (g *guard) limit() {
 	if run.Removed == nil {
 		run.Removed = make(map[SpokeID]int)
 	}
-	total := 0
 	for _, d := range g.may {
 		run.Removed[d.spoke.ID]++
 	}
-	for _, n := range run.Removed {
+	lost := g.losing(run.Removed)
+	total := 0
+	for _, n := range lost {
 		total += n
 	}
 	over := ""
@@ -33,8 +34,8 @@ func (g *guard) limit() {
 	case g.allow:
 	case g.empties():
 		over = "that would leave no spoke at all, and no peering was seen to end"
-	case len(run.Removed) > 1 && total*100 > g.policy.Safety.MaxRemoved*run.Reaches:
-		over = fmt.Sprintf("that makes %d of %d prefixes of %d spokes in a row, more than %d %%", total, run.Reaches, len(run.Removed), g.policy.Safety.MaxRemoved)
+	case len(lost) > 1 && total*100 > g.policy.Safety.MaxRemoved*run.Reaches:
+		over = fmt.Sprintf("that makes %d of %d prefixes of %d spokes in a row, more than %d %%", total, run.Reaches, len(lost), g.policy.Safety.MaxRemoved)
 	}
 	if over != "" {
 		g.memory.Run.Reaches = run.Reaches // what comes meanwhile makes the share no smaller
@@ -58,6 +59,21 @@ func (g *guard) limit() {
 				Detail: fmt.Sprintf("%s is %s: %s", d.ended.ID, d.ended.State, cmp.Or(d.ended.Message, "no message")), Mend: Mend(PeeringEnded)})
 		}
 	}
+}
+
+// losing is removed and, where a spoke would go because it is merely absent, the spokes
+// that are absent since later: what takes one of them an answer is one loss.
+func (g *guard) losing(removed map[SpokeID]int) map[SpokeID]int {
+	if !slices.ContainsFunc(g.may, func(d departure) bool { return d.absent }) {
+		return removed
+	}
+	out := maps.Clone(removed)
+	for _, d := range g.waiting {
+		if d.absent {
+			out[d.spoke.ID]++
+		}
+	}
+	return out
 }
 
 // quiet counts answers that removed nothing; enough of them end the run.
