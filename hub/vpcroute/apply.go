@@ -20,10 +20,11 @@ import (
 )
 
 // How long a refused change waits. A full table is looked at again after fullFor;
-// other refusals double from waitFirst to waitMost.
+// other refusals double from waitFirst to waitMost: a permission that was away for some
+// seconds costs about as much again.
 const (
 	fullFor   = 10 * time.Minute
-	waitFirst = time.Minute
+	waitFirst = 10 * time.Second
 	waitMost  = 30 * time.Minute
 )
 

@@ -29,12 +29,36 @@ func TestADeniedWriteStopsNobodyElse(t *testing.T) {
 	}
 	w.expect("tried again at once", w.mutations(n), nil)
 	w.fault(ec2sim.FaultDeny, "off")
-	w.offset += time.Hour
+	w.offset += 11 * time.Second
 	rep = w.pass()
 	w.expect("svc", w.routes(svcAccount, tokyo, svcTable), wantSvc)
 	w.expect("problems", codes(rep), nil)
 	w.expect("ledger", w.ledger.lines()[len(w.ledger.lines())-2:], []string{
 		svcTable + " 10.100.0.0/24 " + svcPeering + " spoke", farTable + " 10.100.0.0/24 " + farPeering + " spoke"})
+}
+
+// A route that may not be removed stays ours, is named with the line that removes it, and
+// goes when we may.
+func TestADeniedRemovalIsListedAndGoesLater(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ec2sim.Options{})
+	w.pass()
+	w.expect("control: made", w.routes(svcAccount, tokyo, svcTable), wantSvc)
+	w.fault(ec2sim.FaultDeny, "DeleteRoute@"+svcAccount)
+	w.deletePeering(svcPeering)
+	rep := w.pass()
+	line := "aws ec2 delete-route --region " + tokyo + " --route-table-id " + svcTable + " --destination-cidr-block 10.100.0.0/24"
+	if !slices.ContainsFunc(rep.Problems, func(p hub.Problem) bool { return p.Code == hub.RouteDenied && strings.HasSuffix(p.Mend, line) }) {
+		t.Errorf("nothing says %q: %v", line, rep.Problems)
+	}
+	if got := w.routes(svcAccount, tokyo, svcTable); len(got) != 1 {
+		t.Errorf("svc: %v", got)
+	}
+	w.fault(ec2sim.FaultDeny, "off")
+	w.offset += 11 * time.Second
+	rep = w.pass()
+	w.expect("svc", w.routes(svcAccount, tokyo, svcTable), nil)
+	w.expect("problems", codes(rep), nil)
 }
 
 func TestAFullTableStopsOnlyItself(t *testing.T) {
