@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"peerhub/hub"
@@ -142,4 +145,124 @@ func TestAnswersThatAreNone(t *testing.T) {
 		r.refused(lab.HostLaptop1, svc2.Host)
 		r.reaches(everybody, []string{"svc1", "spoke3"})
 	})
+}
+
+// TestNothingGoesByAnAnswerThatIsNone has EC2 answer with nothing, with a page of HTML and
+// with half of the pages, for ten surveys each, and then leave out one spoke more in each
+// answer: not one route, element or push is touched. In the same run what really ended goes
+// within removals_after and one more sane answers. The control believes what it is told.
+func TestNothingGoesByAnAnswerThatIsNone(t *testing.T) {
+	t.Parallel()
+	const surveys, removalsAfter = 10, 3
+	lab7 := func(s *lab.Spec, o *lab.Options) {
+		s.More, s.MorePrefix = 5, netip.MustParsePrefix("10.130.0.0/20") // outside what the aggregates cover: pushed
+		o.HubdEdit = replacing("poll: 2s", "poll: 10m")                  // hubd asks when the test says so, by hubctl sync
+	}
+	r := start(t, "ten", lab7)
+	r.reaches(everybody, r.Spec.Targets())
+	r.settled()
+	r.survey(3)
+	all := func(r *rig) string {
+		pushed, err := os.ReadFile(filepath.Join(r.VPN.ClientDir, "peerhub.routes"))
+		r.must(err)
+		return r.standing() + string(pushed)
+	}
+	stood := all(r)
+	if !strings.Contains(stood, "10.130.0.0 ") {
+		t.Fatal("no push: it shows nothing")
+	}
+	flow := r.udp(lab.HostLaptop1, "spoke1")
+	w := r.watch()
+	for _, faults := range [][]string{{"empty-200 on"}, {"html-200 on"}, {"page-size 2", "page2-fail on"}} {
+		t.Run(faults[len(faults)-1], func(t *testing.T) {
+			r := r.in(t)
+			for _, f := range faults {
+				name, value, _ := strings.Cut(f, " ")
+				r.must(r.SetFault(name, value))
+			}
+			r.survey(surveys)
+			for _, f := range faults {
+				name, _, _ := strings.Cut(f, " ")
+				r.must(r.SetFault(name, "off"))
+			}
+			w.silent(r)
+			if err := same(stood, all(r)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Run("one spoke more vanishes in each answer", func(t *testing.T) {
+		r := r.in(t)
+		r.survey(1)
+		var gone []string
+		for n := range 5 {
+			gone = append(gone, r.Spec.ID("pcx", fmt.Sprintf("spoke%d", n+1)))
+			r.must(r.SetFault("unlisted", strings.Join(gone, ",")))
+			r.survey(1)
+		}
+		r.survey(surveys)
+		if err := r.hasProblem(hub.RemovalHeld, "spoke5"); err != nil {
+			t.Error(err)
+		}
+		w.silent(r)
+		if err := same(stood, all(r)); err != nil {
+			t.Error(err)
+		}
+		r.must(r.SetFault("unlisted", "off"))
+		r.survey(removalsAfter + 1)
+	})
+	flow.unharmed(r)
+	t.Run("what is gone goes", func(t *testing.T) {
+		r := r.in(t)
+		table := r.Spec.ID("rtb", "hub-public")
+		for _, end := range []struct {
+			what, host string
+			cidr       netip.Prefix
+			do         func(pcx string)
+		}{
+			{"not listed any more", "spoke2", netip.MustParsePrefix("10.130.16.0/20"), func(pcx string) { r.must(r.SetFault("unlisted", pcx)) }},
+			{"deleted", "svc2", r.service("svc2").VPC, func(pcx string) {
+				r.aws(r.service("svc2").Account, "ec2", "delete-vpc-peering-connection", "--vpc-peering-connection-id", pcx)
+			}},
+		} {
+			if !r.hasRoute(table, end.cidr) {
+				t.Fatalf("%s: it has no route", end.what)
+			}
+			from := r.polls()
+			end.do(r.Spec.ID("pcx", end.host))
+			for r.hasRoute(table, end.cidr) && r.polls()-from < 3*removalsAfter {
+				r.survey(1)
+			}
+			if n := r.polls() - from; n > removalsAfter+1 || r.hasRoute(table, end.cidr) {
+				t.Errorf("%s: after %d answers: %v", end.what, n, r.routesOf(table))
+			}
+			r.survey(removalsAfter) // this removal is over
+		}
+	})
+	t.Run("control: half answers believed and no guard", func(t *testing.T) {
+		r := start(t, "tenc", func(s *lab.Spec, o *lab.Options) {
+			lab7(s, o)
+			o.Hubd, o.HubdEnv = filepath.Join(failing(t), "hubd"), []string{"HUBD_OFF=whole-pages,guard"}
+		})
+		r.reaches(everybody, r.Spec.Targets())
+		before := len(r.routesOf(r.Spec.ID("rtb", "hub-public")))
+		r.must(r.SetFault("page-size", "2"))
+		r.must(r.SetFault("page2-fail", "DescribeVpcPeeringConnections"))
+		r.survey(2)
+		if now := len(r.routesOf(r.Spec.ID("rtb", "hub-public"))); now >= before {
+			t.Errorf("%d routes, before %d: the test shows nothing", now, before)
+		}
+	})
+}
+
+// survey has hubd ask AWS n times, and fails unless it did.
+func (r *rig) survey(n int) {
+	r.t.Helper()
+	for range n {
+		asked := r.polls()
+		r.hubctl("sync", "--yes")
+		if r.polls() == asked {
+			r.t.Fatal("hubd has not asked")
+		}
+	}
 }
