@@ -51,7 +51,7 @@ var codes = []CodeDoc{
 	{RouteDenied, "A VPC route may not be written: permission is missing.", "allow ec2:CreateRoute, ec2:ReplaceRoute and ec2:DeleteRoute on that table (deploy/iam)"},
 	{RouteFailed, "A VPC route could not be written, for a reason that may pass. It is tried again.", "see the detail; hubctl sync tries at once"},
 	{NoTable, "No VPC route table is chosen, or a chosen one is not there.", "check aws.tables and the account's tables in hubd.yaml"},
-	{Blackhole, "A VPC route leads to a peering that is gone.", "if it is not ours, its owner deletes it"},
+	{Blackhole, "A VPC route leads to something that is gone: a peering, or the interface or address of a hub that was replaced.", "if it is not ours, its owner deletes it"},
 
 	{NoEgress, "The hub's first network interface is not known by kernel name and address. What stands is kept; new spokes wait.", "ip link; or state hub.interfaces in hubd.yaml"},
 	{SysctlWrong, "A kernel setting keeps the hub from forwarding as it should.", "sysctl as the detail says, or kernel.sysctls: set in hubd.yaml"},

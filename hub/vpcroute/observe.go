@@ -143,7 +143,11 @@ func (v *view) Problems(want hub.Desired) []hub.Problem {
 	steps, troubles := v.decide(want)
 	var out []hub.Problem
 	for _, t := range troubles {
-		out = append(out, hub.Problem{Code: t.code, Subject: name(t.spoke), Detail: t.detail, Mend: t.mend})
+		subject := name(t.spoke)
+		if t.spoke == "" {
+			subject = string(t.place.table)
+		}
+		out = append(out, hub.Problem{Code: t.code, Subject: subject, Detail: t.detail, Mend: t.mend})
 	}
 	full := map[hub.TableID]bool{}
 	for _, s := range steps {

@@ -107,7 +107,7 @@ func (v *view) compare(want hub.Desired) ([]step, []trouble) {
 	}
 	removals, left := v.removals(want, wanted)
 	steps = append(steps, removals...)
-	troubles = append(troubles, left...)
+	troubles = append(append(troubles, left...), v.stale(want, wanted)...)
 	slices.SortStableFunc(steps, func(a, b step) int { return a.place.compare(b.place) })
 	return steps, troubles
 }

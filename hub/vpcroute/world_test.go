@@ -42,6 +42,7 @@ type world struct {
 	offset   time.Duration // of our clock; AWS's own goes on as it is
 	ledger   *ledger
 	instance hub.InstanceID // what the hub is, "" not known
+	eni      string         // of the hub
 	kept     hub.Ledger     // what the plane writes to instead of ledger, nil: that
 	policy   hub.Policy
 	disc     *discovery.Discovery
@@ -69,7 +70,7 @@ func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 
 func newWorld(t *testing.T, o ec2sim.Options) *world {
 	t.Helper()
-	w := &world{Sim: ec2sim.New(o), t: t, ledger: &ledger{}, policy: hub.Policy{Mode: hub.ModeSync, Safety: hub.Safety{RemovalsAfter: 3, MaxRemoved: 100}}}
+	w := &world{Sim: ec2sim.New(o), t: t, eni: hubENI, ledger: &ledger{}, policy: hub.Policy{Mode: hub.ModeSync, Safety: hub.Safety{RemovalsAfter: 3, MaxRemoved: 100}}}
 	t.Cleanup(w.Close)
 	api := w.APIHandler()
 	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -129,7 +130,7 @@ func (w *world) start(last *hub.Topology) {
 	}
 	w.disc = discovery.New(discovery.Options{
 		Sessions: w.sessions(), Roles: awsapi.Roles{Default: "arn:aws:iam::{account}:role/spoke"},
-		Hub:    discovery.HubFacts{Region: tokyo, Instance: w.instance, Interfaces: []discovery.InterfaceFact{{Name: "eth0", ENI: hubENI}}},
+		Hub:    discovery.HubFacts{Region: tokyo, Instance: w.instance, Interfaces: []discovery.InterfaceFact{{Name: "eth0", ENI: hub.InterfaceID(w.eni)}}},
 		Ledger: w.ledger, Patience: time.Minute, Now: w.now,
 	})
 	w.t.Cleanup(w.disc.Close)
