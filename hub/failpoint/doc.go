@@ -21,4 +21,5 @@ var Points = []string{
 
 // Defences lists the names that Off is called with.
 var Defences = []string{"whole-pages", "guard", "ledger-intent", "owner-flag", "persist-flag", "fully-random", "flow-count", "foreign-chains", "owner-with-persist", "dump-retry", "overrun",
-	"route-backoff", "contest", "foreign-routes", "state-check", "save-check", "source-backoff", "one-hub", "old-config", "client-limits", "recover"}
+	"route-backoff", "contest", "foreign-routes", "state-check", "save-check", "source-backoff", "one-hub", "old-config", "client-limits", "recover",
+	"recent-writes", "only-active", "canonical-prefixes"}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"peerhub/hub"
@@ -13,37 +14,47 @@ import (
 var faultsOfContent = []fault{
 	{
 		id: "F10", name: "a spoke gets a second prefix and loses it",
-		inject: "aws $SVC1 ec2 associate-vpc-cidr-block --vpc-id $SVC1_VPC --cidr-block 10.113.0.0/16 >/dev/null",
-		expect: "routed within a poll; when it goes: set, routes on both sides, push and flows go, the first prefix stays",
+		inject: "aws $SVC1 ec2 associate-vpc-cidr-block --vpc-id $SVC1_VPC --cidr-block 10.130.0.0/16 >/dev/null",
+		expect: "routed within a poll; when it goes: set, route, push and flows go; the first prefix stays, on both sides",
 		run: func(s *scene) {
+			second := netip.MustParsePrefix("10.130.0.0/16") // outside what the aggregates cover: pushed
 			s.inject()
-			s.converged("it is in the set, the table and the push", func() error { return s.inAllPlaces("10.113.0.0/16", "10.113.0.0") })
+			s.converged("it is in the set, the tables and the push", func() error { return errors.Join(s.everywhere(second)...) })
 			added := s.took
-			s.paste(`aws $SVC1 ec2 disassociate-vpc-cidr-block --association-id "$(aws $SVC1 ec2 describe-vpcs --vpc-ids $SVC1_VPC --query 'Vpcs[0].CidrBlockAssociationSet[?CidrBlock==` + "`10.113.0.0/16`" + `].AssociationId' --output text)" >/dev/null`)
+			s.sh(lab.HostLaptop1, "ip route replace 10.130.0.10 dev "+s.Spec.Tunnel)
+			eventually(s.t, "a flow goes there, and would for long", func() error {
+				s.sh(lab.HostLaptop1, "bash -c 'echo hello > /dev/udp/10.130.0.10/9'")
+				s.sh(lab.HostHub, "conntrack -U -p udp -d 10.130.0.10 --timeout 600 >/dev/null 2>&1 || true")
+				return s.flows("10.130.0.10", true)
+			})
+			s.paste(`aws $SVC1 ec2 disassociate-vpc-cidr-block --association-id "$(aws $SVC1 ec2 describe-vpcs --vpc-ids $SVC1_VPC --query "Vpcs[0].CidrBlockAssociationSet[?CidrBlock=='10.130.0.0/16'].AssociationId" --output text)" >/dev/null`)
 			s.clock()
 			s.converged("it is nowhere", func() error {
-				for _, where := range s.places("10.113.0.0/16", "10.113.0.0") {
-					if where.has {
-						return errors.New("it is in " + where.name)
-					}
+				if n := len(s.everywhere(second)); n != 4 {
+					return fmt.Errorf("it is in %d of 4 places", 4-n)
 				}
-				return nil
+				return s.flows("10.130.0.10", false)
 			})
-			s.saw("in after %d ms, out of set, table and push after removals_after answers", added.Milliseconds())
+			for table, p := range map[string]netip.Prefix{"hub-public": s.service("svc1").VPC, "svc1-a": s.Spec.HubSubnet(), "svc1-main": s.Spec.HubSubnet()} {
+				if err := s.wantRoute(s.Spec.ID("rtb", table), p); err != nil {
+					s.t.Error(err)
+				}
+			}
+			s.saw("in after %d ms; out of set, tables, push and connection table after removals_after answers", added.Milliseconds())
 		},
 		control: "hubd (stopped)",
 		harm: func(s *scene) string {
 			s.paste("kill -STOP $HUBD_PID")
 			defer s.paste("kill -CONT $HUBD_PID")
 			s.inject()
-			if err := s.routed("10.113.0.0/16"); err != nil {
+			if len(s.everywhere(netip.MustParsePrefix("10.130.0.0/16"))) == 4 {
 				return "the prefix got no route"
 			}
 			return ""
 		},
 	},
 	{
-		id: "F11", name: "entries that make no sense: a bad CIDR, host bits, a side without its VPC",
+		id: "F11", name: "entries that make no sense: a bad CIDR, host bits, a side without its VPC or without IPv4, 10,000 prefixes",
 		inject: "hublab fault malformed bad-cidr@$SVC1_PCX,host-bits@$SVC1_PCX",
 		expect: "what makes no sense is named and left out, what stood stays, everything else goes on",
 		run: func(s *scene) {
@@ -52,29 +63,45 @@ var faultsOfContent = []fault{
 			for _, bad := range []string{"10.300.0.0/16", "10.119.3.7/16"} {
 				eventually(s.t, "status names "+bad, func() error { return s.hasProblem(hub.BadPrefix, bad) })
 			}
-			for _, kind := range []string{"no-vpc-info"} {
+			if err := same(stood, s.standing()); err != nil {
+				s.t.Errorf("bad prefixes: something changed: %v", err)
+			}
+			for _, kind := range []string{"no-vpc-info", "ipv6-only"} {
 				s.paste("hublab fault malformed " + kind + "@$SVC1_PCX")
 				s.afterPolls(6) // more than removals_after
-				if out := s.hubctl("status", "-o", "json").out; !strings.Contains(out, "is described without") {
+				if out := s.hubctl("status", "-o", "json").out; !strings.Contains(out, "described without") {
 					s.t.Errorf("%s: status does not say why it is held: %s", kind, out)
 				}
 				if err := same(stood, s.standing()); err != nil {
 					s.t.Errorf("%s: something changed: %v", kind, err)
 				}
 			}
+			s.paste("hublab fault quota-routes 5\nhublab fault malformed many-cidrs@$SVC1_PCX")
+			eventually(s.t, "status says that they do not fit", func() error { return s.hasProblem(hub.RouteQuota, "") })
+			s.paste("aws $SVC2 ec2 associate-vpc-cidr-block --vpc-id $SVC2_VPC --cidr-block 10.140.0.0/16 >/dev/null")
+			eventually(s.t, "the firewall knows another spoke's new prefix", func() error {
+				if !strings.Contains(s.sh(lab.HostHub, "nft list map inet hubd spokes4"), "10.140.0.0/16") {
+					return errors.New("not yet")
+				}
+				return nil
+			})
 			s.clock()
-			s.paste("hublab fault malformed off")
-			s.converged("it is as before", func() error { return same(stood, s.standing()) })
-			s.afterPolls(2) // status is of an answer that makes sense
-			s.saw("BAD_PREFIX named both; a peering described without its VPC removed nothing")
+			s.paste("hublab fault malformed off\nhublab fault quota-routes off")
+			s.hubctl("sync", "--yes", "--allow-removals")
+			s.converged("the 10,000 are gone, the new one is routed", func() error {
+				if strings.Contains(s.sh(lab.HostHub, "nft list map inet hubd spokes4"), "/28") {
+					return errors.New("they are there")
+				}
+				return s.routed("10.110.0.0/16", "10.120.0.0/16", "10.140.0.0/16")
+			})
+			s.saw("BAD_PREFIX named both; a peering without its VPC or without IPv4 removed nothing; 10,000 prefixes kept nothing else from working")
 		},
-		control: "the guard",
-		off:     func(g *stage) { g.without("guard") },
+		control: "the strict reading of prefixes",
+		off:     func(g *stage) { g.without("canonical-prefixes") },
 		harm: func(s *scene) string {
-			p := s.probe("udp", lab.HostLaptop1, "svc1")
-			s.paste("hublab fault malformed no-vpc-info@$SVC1_PCX")
-			p.stalls(50)
-			return "a spoke described without its VPC was removed"
+			s.inject()
+			eventually(s.t, "there is a route to what nobody has", func() error { return s.routed("10.119.0.0/16") })
+			return "10.119.3.7/16 was taken for 10.119.0.0/16, which nobody has, and routed"
 		},
 	},
 	{
@@ -112,26 +139,11 @@ cp $CONFIG $CONFIG.sane; sed -i 's#^  endpoint: .*#  endpoint: ` + f[0] + `#' $C
 	},
 }
 
-type place struct {
-	name string
-	has  bool
-}
-
-// places are where a prefix of a spoke may be: in nftables, in the hub's VPC table, and in
-// what is pushed unless an aggregate covers it.
-func (s *scene) places(prefix, network string) []place {
-	return []place{
-		{"nftables", strings.Contains(s.sh(lab.HostHub, "nft list table inet hubd"), prefix)},
-		{"the hub's VPC table", s.routed(prefix) == nil},
-		{"the kernel's routes", strings.Contains(s.sh(lab.HostHub, "ip route show table all"), network)},
-	}
-}
-
-func (s *scene) inAllPlaces(prefix, network string) error {
-	for _, p := range s.places(prefix, network) {
-		if !p.has {
-			return fmt.Errorf("%s is not in %s", prefix, p.name)
-		}
+// flows is content when the hub's connection table has a flow to an address, or has none.
+func (s *scene) flows(to string, want bool) error {
+	s.t.Helper()
+	if out := s.sh(lab.HostHub, "conntrack -L -d "+to+" 2>/dev/null || true"); strings.Contains(out, to) != want {
+		return fmt.Errorf("the connection table has %q", out)
 	}
 	return nil
 }

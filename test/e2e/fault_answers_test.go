@@ -10,7 +10,7 @@ import (
 )
 
 // faultsOfAnswers are what AWS says, and does not say.
-var faultsOfAnswers = slices.Concat(faultsOfNothing, faultsOfTempo, faultsOfMetadata, faultsOfContent)
+var faultsOfAnswers = slices.Concat(faultsOfNothing, faultsOfTempo, faultsOfWalk, faultsOfMetadata, faultsOfContent)
 
 var faultsOfNothing = []fault{
 	{

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"peerhub/hub"
 	"peerhub/test/lab"
@@ -19,11 +18,9 @@ var faultsOfTempo = []fault{
 		run: func(s *scene) {
 			stood := s.standing()
 			s.inject()
-			from := len(s.Requests(0))
-			s.refusedCalls("", 20)
-			first := s.quietest(from)
-			if first < 3*time.Second {
-				s.t.Errorf("the longest pause between two surveys was %s: the rate does not fall", first)
+			first, later := s.callRates(s.probes[0])
+			if first == 0 || 2*later > first {
+				s.t.Errorf("%d calls at first, %d in the same time later: the rate does not fall", first, later)
 			}
 			if err := same(stood, s.standing()); err != nil {
 				s.t.Errorf("something changed: %v", err)
@@ -46,16 +43,14 @@ var faultsOfTempo = []fault{
 			if created != 2 || throttled != 0 {
 				s.t.Errorf("%d routes created and %d calls throttled afterwards, want 2 and 0", created, throttled)
 			}
-			s.saw("pauses grew to %s; afterwards 2 routes, each by one call, 0 throttled", first.Round(time.Second))
+			s.saw("%d calls at first, %d in the same time later; afterwards 2 routes, each by one call, 0 throttled", first, later)
 		},
 		control: "the source's back-off",
 		off:     func(g *stage) { g.without("source-backoff") },
 		harm: func(s *scene) string {
 			s.inject()
-			from := len(s.Requests(0))
-			s.refusedCalls("", 24)
-			if p := s.quietest(from); p < 3*time.Second {
-				return fmt.Sprintf("hubd went on asking without a pause longer than %s", p.Round(time.Millisecond))
+			if first, later := s.callRates(s.probe("udp", lab.HostLaptop1, "svc1")); 2*later > first {
+				return fmt.Sprintf("hubd went on asking: %d calls at first, %d in the same time later", first, later)
 			}
 			return ""
 		},
@@ -101,20 +96,30 @@ var faultsOfTempo = []fault{
 	},
 }
 
-// quietest is the longest time between two calls of hubd since request n of the log.
-func (s *scene) quietest(n int) time.Duration {
-	var longest time.Duration
-	var last time.Time
-	for _, q := range s.Requests(n) {
-		if !byHubd(q) && q.Principal != "" {
-			continue
+// callRates counts hubd's calls while a probe sends 500 packets, and again while it sends as
+// many after 250 more: the probe is the clock, which a busy machine slows as it slows hubd.
+func (s *scene) callRates(p *probe) (first, later int) {
+	s.t.Helper()
+	during := func(packets int) int {
+		from := len(s.Requests(0))
+		before, _ := p.counts()
+		eventually(s.t, "the probe has sent more", func() error {
+			if now, _ := p.counts(); now < before+packets {
+				return fmt.Errorf("%d of %d", now-before, packets)
+			}
+			return nil
+		})
+		n := 0
+		for _, q := range s.Requests(from) {
+			if byHubd(q) {
+				n++
+			}
 		}
-		if !last.IsZero() {
-			longest = max(longest, q.Time.Sub(last))
-		}
-		last = q.Time
+		return n
 	}
-	return longest
+	first = during(500)
+	_ = during(250)
+	return first, during(500)
 }
 
 // routed is content when the hub's public table has routes to all of these.

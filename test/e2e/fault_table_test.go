@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"peerhub/test/lab"
 )
@@ -42,12 +43,13 @@ func (f fault) losses(mode string) string {
 
 // stage is what a lab of the suite is made of.
 type stage struct {
-	spec *lab.Spec
-	opt  *lab.Options
-	mode string // persist or plain
-	keys [][2]string
-	env  []string
-	bare bool // no probes and no traffic before run: the row makes its own
+	spec  *lab.Spec
+	opt   *lab.Options
+	mode  string // persist or plain
+	keys  [][2]string
+	env   []string
+	ahead atomic.Int64 // how far the row has moved AWS's clock, where setup gave it one
+	bare  bool         // no probes and no traffic before run: the row makes its own
 }
 
 // replace changes hubd's config before it starts.
