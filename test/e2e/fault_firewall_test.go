@@ -26,9 +26,9 @@ var faultsOfFlushes = []fault{
 		control:    "hubd's repair and the persist flag (hubd is stopped, ownership plain)",
 		off:        func(g *stage) { g.mode = "plain" },
 		run: func(s *scene) {
-			stood := handles.ReplaceAllString(s.standing(), "")
+			stood := s.standing()
 			s.inject()
-			s.converged("our table is back", func() error { return same(stood, handles.ReplaceAllString(s.standing(), "")) })
+			s.converged("our table is back", func() error { return s.stands(stood) })
 			s.probes[0].more(20)
 			s.saw("the table is back, streams went on")
 			s.reaches(everybody, s.Spec.Targets())
@@ -48,7 +48,7 @@ var faultsOfFlushes = []fault{
 		lossy:   "the hub is closed until hubd is back, and translated connections that get an answer meanwhile are reset",
 		control: "the routing rules of the tunnel",
 		run: func(s *scene) {
-			stood := handles.ReplaceAllString(s.standing(), "")
+			stood := s.standing()
 			s.inject()
 			for _, p := range s.probes[1:] {
 				p.stalls(50)
@@ -58,7 +58,7 @@ var faultsOfFlushes = []fault{
 			}
 			s.clock()
 			s.paste("hublab unit start hubd")
-			s.converged("all is back", func() error { return same(stood, handles.ReplaceAllString(s.standing(), "")) })
+			s.converged("all is back", func() error { return s.stands(stood) })
 			for _, p := range s.probes[1:] {
 				p.more(20)
 			}

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -25,6 +24,7 @@ type scene struct {
 	probes  []*probe
 	foreign string        // what is not ours, before the fault
 	leaks   *capture      // what the hub sent out that it must not
+	before  footing       // of hubd and the machine, before the fault
 	began   time.Time     // when the fault was injected, or ended
 	took    time.Duration // from there until converged was content
 	seen    []string
@@ -245,114 +245,8 @@ func (s *scene) begin() {
 	}
 	s.leaks = s.watchLeaks()
 	s.foreign = s.others()
+	s.before = s.footing()
 	s.clock()
-}
-
-// watchLeaks is tcpdump of what must never leave the hub: packets with a client's address,
-// and packets to the stranger and to the metadata service.
-func (s *scene) watchLeaks() *capture {
-	s.t.Helper()
-	return s.captureOf(fmt.Sprintf("(src net %s or src net %s or dst net %s) and not udp port 1194", s.Spec.Pool, s.Spec.OfficeLAN, s.service("stranger").VPC))
-}
-
-// leaked lists them, without ARP and without what tcpdump says of itself.
-func (s *scene) leaked() []string {
-	var out []string
-	for _, l := range s.leaks.lines() {
-		if strings.Contains(l, " IP ") {
-			out = append(out, l)
-		}
-	}
-	return out
-}
-
-// finish checks the invariants and returns how many packets the probes lost.
-func (s *scene) finish() int {
-	s.t.Helper()
-	lost := 0
-	for _, p := range s.probes { // I1
-		r := p.end()
-		lost += len(r.Lost)
-		if (len(r.Lost) > 0 || r.Ended != "") && s.fault.losses(s.mode) == "" {
-			s.t.Errorf("I1: %s: %d of %d lost: %s; ended: %q; drops: %v; guard: %v", p.name, len(r.Lost), r.Sent, spans(r.Lost), r.Ended, s.drops(), s.guard())
-		}
-		if r.Back < 10 {
-			s.t.Errorf("I1: %s: only %d packets came back: it shows nothing", p.name, r.Back)
-		}
-	}
-	if err := same(s.foreign, s.others()); err != nil { // I2
-		s.t.Errorf("I2: something foreign changed: %v", err)
-	}
-	if l := s.leaked(); len(l) > 0 { // I3
-		s.t.Errorf("I3: %d packets left the hub that must not, the first: %s", len(l), l[0])
-	}
-	eventually(s.t, "I4: nothing is left to do", s.quiet)
-	s.truthful() // I5
-	s.flat()     // I6
-	return lost
-}
-
-// truthful fails unless status calls working exactly the spokes that a packet reaches.
-func (s *scene) truthful() {
-	s.t.Helper()
-	var st struct {
-		Spokes []struct {
-			Name  string
-			VPC   string
-			Works bool
-		}
-	}
-	s.hubctlJSON(&st, "status")
-	for _, sp := range st.Spokes {
-		for _, v := range s.Spec.Services {
-			if s.Spec.ID("vpc", v.Host) != sp.VPC {
-				continue
-			}
-			if err := s.arrives(lab.HostLaptop1, v.Host); sp.Works != (err == nil) {
-				s.t.Errorf("I5: status says works=%v of %s, a packet says %v", sp.Works, sp.Name, err)
-			}
-		}
-	}
-}
-
-// Bounds of I6: a hubd of three spokes stays far below.
-const (
-	mostRSS   = 80 << 10 // KiB
-	mostFiles = 64
-)
-
-// flat fails when hubd, after the fault, holds more than a hubd ever needs.
-func (s *scene) flat() {
-	s.t.Helper()
-	p := s.Process(lab.UnitHubd)
-	if p == nil {
-		s.t.Error("I6: hubd does not run")
-		return
-	}
-	rss, files, err := footprint(p.PID)
-	if err != nil || rss > mostRSS || files > mostFiles {
-		s.t.Errorf("I6: hubd has %d KiB and %d files open, %v; want at most %d and %d", rss, files, err, mostRSS, mostFiles)
-	}
-}
-
-// footprint is a process's resident memory in KiB and its open files.
-func footprint(pid int) (rss, files int, err error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, 0, err
-	}
-	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			if _, err := fmt.Sscan(rest, &rss); err != nil {
-				return 0, 0, err
-			}
-		}
-	}
-	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	if rss == 0 {
-		err = errors.Join(err, errors.New("no VmRSS"))
-	}
-	return rss, len(list), err
 }
 
 // hubNS is the hub's namespace, for programs that are started beside the lab's units.

@@ -9,9 +9,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -19,9 +22,10 @@ func main() {
 	rows := flag.String("rows", "all", "rows to run: all, short, or F01,F02,...")
 	modes := flag.String("modes", "persist,plain", "ownership modes to run them in")
 	file := flag.String("o", "faults.json", "where to write the results")
+	seeds := flag.Int("seeds", 20, "F56: how often hubd is killed at each failpoint")
 	docs := flag.String("docs", "", "where to write the table as a page; empty: nowhere")
 	flag.Parse()
-	ok, err := run(*rows, *modes, *file, *docs, os.Stdout)
+	ok, err := run(*rows, *modes, *seeds, *file, *docs, os.Stdout)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "faults:", err)
 	}
@@ -31,7 +35,7 @@ func main() {
 }
 
 // run runs the suite and reports whether every row is well.
-func run(rows, modes, file, docs string, w io.Writer) (bool, error) {
+func run(rows, modes string, seeds int, file, docs string, w io.Writer) (bool, error) {
 	path, err := filepath.Abs(file)
 	if err != nil {
 		return false, fmt.Errorf("find %s: %w", file, err)
@@ -39,13 +43,13 @@ func run(rows, modes, file, docs string, w io.Writer) (bool, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return false, fmt.Errorf("remove old results: %w", err)
 	}
-	testErr := goTest([]string{"-faults", rows, "-fault-modes", modes, "-fault-file", path}, w)
+	testErr := goTest([]string{"-faults", rows, "-fault-modes", modes, "-crash-seeds", strconv.Itoa(seeds), "-fault-file", path}, w)
 	list, err := read(path)
 	if err != nil {
 		return false, errors.Join(testErr, err)
 	}
 	fmt.Fprint(w, table(list))
-	bad := 0
+	bad := missing(list, rows, modes, w)
 	for _, v := range list {
 		if !v.OK {
 			bad++
@@ -58,6 +62,33 @@ func run(rows, modes, file, docs string, w io.Writer) (bool, error) {
 		}
 	}
 	return bad == 0 && len(list) > 0, testErr
+}
+
+// missing tells which rows that were asked for by name, or that a row was played in one
+// mode only, have no result, and counts them.
+func missing(list []verdict, rows, modes string, w io.Writer) int {
+	have, ids := map[string]bool{}, map[string]bool{}
+	for _, v := range list {
+		have[v.ID+" "+v.Ownership], ids[v.ID] = true, true
+	}
+	if rows == "short" {
+		return 0 // each of them in one mode
+	}
+	if rows != "all" { // of all of them TestFaultList tells whether one is missing
+		for id := range strings.SplitSeq(rows, ",") {
+			ids[id] = true
+		}
+	}
+	n := 0
+	for _, id := range slices.Sorted(maps.Keys(ids)) {
+		for mode := range strings.SplitSeq(modes, ",") {
+			if !have[id+" "+mode] {
+				fmt.Fprintf(w, "MISSING %s %s\n", id, mode)
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // goTest runs the tests and tells each row as it ends; what a failed row said follows it.
