@@ -35,6 +35,9 @@ type app struct {
 	config  string
 	format  string
 	timeout time.Duration
+
+	looked                  bool // the config has been looked at
+	foundSocket, foundState string
 }
 
 func newApp(stdin, stdout, stderr *os.File) *app {
@@ -62,18 +65,14 @@ func (a *app) socketPath() string {
 	if a.socket != "" {
 		return a.socket
 	}
-	if c, err := config.Load(a.config); err == nil {
-		return c.Control.Socket
-	}
-	return defaultSocket
+	socket, _ := a.located()
+	return socket
 }
 
 // stateDir is where hubd leaves its last report.
 func (a *app) stateDir() string {
-	if c, err := config.Load(a.config); err == nil {
-		return c.State
-	}
-	return defaultState
+	_, state := a.located()
+	return state
 }
 
 // limited is ctx with the patience of --timeout.
