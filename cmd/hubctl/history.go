@@ -73,7 +73,7 @@ func moment(s string) (time.Time, error) {
 func (a *app) offlineHistory(ctx context.Context, q hub.HistoryQuery, cause error) error {
 	entries, err := state.ReadHistory(ctx, a.stateDir(), q)
 	if err != nil {
-		return fmt.Errorf("%w; %w", cause, err)
+		return fmt.Errorf("%w; %w", cause, whoMay(err))
 	}
 	if entries == nil {
 		entries = []hub.HistoryEntry{}

@@ -35,7 +35,7 @@ func (a *app) offline(ctx context.Context, cause error) error {
 		return fmt.Errorf("%w; no report of an earlier one is in %s", cause, dir)
 	}
 	if err != nil {
-		return fmt.Errorf("%w; its last report: %w", cause, err)
+		return fmt.Errorf("%w; its last report: %w", cause, whoMay(err))
 	}
 	s.Running, s.UpSince, s.Ready = false, nil, false
 	k := readKernel(ctx)
@@ -55,6 +55,15 @@ func (a *app) offline(ctx context.Context, cause error) error {
 	}
 	a.say("hubctl: %v", cause)
 	return errors.Join(err, errSaid)
+}
+
+// whoMay adds to a denied access who has it: hubd answers its group, but what it leaves behind
+// only root may read.
+func whoMay(err error) error {
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return fmt.Errorf("%w: without hubd only root may read it: run it with sudo", err)
 }
 
 func (k kernel) String() string {

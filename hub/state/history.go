@@ -201,12 +201,19 @@ func (s *State) History(ctx context.Context, q hub.HistoryQuery) ([]hub.HistoryE
 }
 
 // ReadHistory reads the history in dir of a hubd that does not run. Nothing is written. A
-// missing file is fs.ErrNotExist.
+// missing file is fs.ErrNotExist, one that the caller may not read fs.ErrPermission.
 func ReadHistory(ctx context.Context, dir string, q hub.HistoryQuery) (list []hub.HistoryEntry, err error) {
 	path := filepath.Join(dir, fileHistory)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("no history is kept in %s: no hubd changed anything here, or the file was taken away: %w", dir, err)
 	} else if err != nil {
+		return nil, fmt.Errorf("reading the history: %w", err)
+	}
+	f, err := os.Open(path) // SQLite's word for a denied one is that of a broken one
+	if err != nil {
+		return nil, fmt.Errorf("reading the history: %w", err)
+	}
+	if err := f.Close(); err != nil {
 		return nil, fmt.Errorf("reading the history: %w", err)
 	}
 	db, err := sql.Open("sqlite", dsn(path, "OFF")+"&mode=ro")
