@@ -25,6 +25,10 @@ func Export(d hub.Desired) string {
 	if d.Base.SetSysctls {
 		s.WriteString("sysctl -w net.ipv4.ip_forward=1\n")
 	}
+	if len(d.Base.Tunnels) > 0 {
+		s.WriteString("# where rp_filter is on, a reply from a spoke is checked with the mark of its flow; without it, it is dropped\n" +
+			"sysctl -w net.ipv4.conf.all.src_valid_mark=1\n")
+	}
 	done := map[routeKey]bool{}
 	for w := range wantRoutes(d) {
 		r := w.it

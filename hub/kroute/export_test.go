@@ -23,10 +23,16 @@ func TestWhatIsWantedAsAnExport(t *testing.T) {
 	}{
 		{"nothing", hub.Desired{}, ""},
 		{"the settings", hub.Desired{Base: hub.Base{SetSysctls: true}}, "sysctl -w net.ipv4.ip_forward=1\n"},
+		{"a tunnel: replies pass the reverse path filter by their mark", hub.Desired{Base: hub.Base{Tunnels: []hub.Tunnel{{Name: "tun0", Other: hub.OtherLeave}}}}, `
+# where rp_filter is on, a reply from a spoke is checked with the mark of its flow; without it, it is dropped
+sysctl -w net.ipv4.conf.all.src_valid_mark=1
+`},
 		{"the lowest and the highest class, and two that do not exist", hub.Desired{Base: hub.Base{
 			Egresses: []hub.Egress{egress("eth0", 1), egress("eth9", 59), egress("eth10", 60), egress("eth11", 0)},
 			Tunnels:  []hub.Tunnel{{Name: "tun0", Other: hub.OtherLeave}},
 		}}, `
+# where rp_filter is on, a reply from a spoke is checked with the mark of its flow; without it, it is dropped
+sysctl -w net.ipv4.conf.all.src_valid_mark=1
 ip route replace unreachable default table 26641 proto static metric 4278198272
 ip route replace unreachable default table 26699 proto static metric 4278198272
 once ip rule add pref 26640 iif tun0 fwmark 0x1000000/0x7f000000 lookup 26641 protocol static
@@ -46,6 +52,8 @@ ip route replace unreachable default table 26641 proto static metric 4278198272
 			},
 			Reaches: []hub.Reach{reach("vpc-a", "10.110.0.0/16", "ppp0", 1), reach("vpc-b", "10.110.0.0/16", "ppp0", 1)},
 		}, `
+# where rp_filter is on, a reply from a spoke is checked with the mark of its flow; without it, it is dropped
+sysctl -w net.ipv4.conf.all.src_valid_mark=1
 ip route replace 172.168.0.0/24 dev tun0 table main proto static metric 26640
 ip route replace blackhole default table 26640 proto static
 ip -6 route replace blackhole ::/0 table 26640 proto static metric 1024
