@@ -24,8 +24,9 @@ func main() {
 	file := flag.String("o", "faults.json", "where to write the results")
 	seeds := flag.Int("seeds", 20, "F56: how often hubd is killed at each failpoint")
 	docs := flag.String("docs", "", "where to write the table as a page; empty: nowhere")
+	with := flag.String("with", "", "results of earlier runs, separated by commas, for the rows that this one does not play")
 	flag.Parse()
-	ok, err := run(*rows, *modes, *seeds, *file, *docs, os.Stdout)
+	ok, err := run(*rows, *modes, *seeds, *file, *with, *docs, os.Stdout)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "faults:", err)
 	}
@@ -35,7 +36,7 @@ func main() {
 }
 
 // run runs the suite and reports whether every row is well.
-func run(rows, modes string, seeds int, file, docs string, w io.Writer) (bool, error) {
+func run(rows, modes string, seeds int, file, with, docs string, w io.Writer) (bool, error) {
 	path, err := filepath.Abs(file)
 	if err != nil {
 		return false, fmt.Errorf("find %s: %w", file, err)
@@ -47,6 +48,12 @@ func run(rows, modes string, seeds int, file, docs string, w io.Writer) (bool, e
 	list, err := read(path)
 	if err != nil {
 		return false, errors.Join(testErr, err)
+	}
+	if list, err = joined(list, with); err != nil {
+		return false, err
+	}
+	if err := write(path, list); err != nil {
+		return false, err
 	}
 	fmt.Fprint(w, table(list))
 	bad := missing(list, rows, modes, w)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -32,6 +33,41 @@ func read(path string) ([]verdict, error) {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	return list, nil
+}
+
+// joined adds the rows of earlier runs that list lacks, the first file's first.
+func joined(list []verdict, files string) ([]verdict, error) {
+	have := map[string]bool{}
+	for _, v := range list {
+		have[v.ID+v.Ownership] = true
+	}
+	for file := range strings.SplitSeq(files, ",") {
+		if file == "" {
+			continue
+		}
+		old, err := read(file)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range old {
+			if !have[v.ID+v.Ownership] {
+				have[v.ID+v.Ownership], list = true, append(list, v)
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b verdict) int { return strings.Compare(a.ID+a.Ownership, b.ID+b.Ownership) })
+	return list, nil
+}
+
+func write(path string, list []verdict) error {
+	b, err := json.MarshalIndent(list, "", "  ")
+	if err == nil {
+		err = os.WriteFile(path, append(b, '\n'), 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("write the results: %w", err)
+	}
+	return nil
 }
 
 // table is what a terminal shows.
