@@ -65,7 +65,7 @@ type SpokeReport struct {
 	// SpokeSide is how the VPC routes back stand: unknown when OneSided or Stale.
 	SpokeSide Health
 	OneSided  bool // the spoke's own tables are not ours to see
-	Stale     bool // its account does not answer now, so nobody can say that the spoke works
+	Stale     bool // its account does not answer now: what is said of its tables is of its last answer
 }
 
 // Held is something a pass left alone on purpose.

@@ -24,7 +24,7 @@ func (r *rig) told(vpc hub.SpokeID) hub.SpokeReport {
 	return rows[0]
 }
 
-func TestASpokeWhoseAccountDoesNotAnswerIsNotSaidToWork(t *testing.T) {
+func TestASpokeWhoseAccountDoesNotAnswerIsStale(t *testing.T) {
 	r := newRig(t)
 	r.in.Topology = seeing(topology(one, two), one, "rtb-a")
 	r.again()

@@ -94,8 +94,8 @@ func routes(s control.Spoke) string {
 		return fmt.Sprintf("held %d/%d", have, want)
 	case have < want:
 		return fmt.Sprintf("%d/%d !", have, want)
-	case v.Spoke == nil && v.SpokeRoutes.Total > 0:
-		return fmt.Sprintf("%d/%d ?", have, want) // as it was when their side was last seen
+	case v.Spoke == nil && v.SpokeRoutes.Total > 0, s.Stale && v.Spoke != nil:
+		return fmt.Sprintf("%d/%d ?", have, want) // as it was when both sides were last seen
 	case v.Spoke == nil:
 		return "theirs ?"
 	}
@@ -168,7 +168,7 @@ func (a *app) showSpoke(s control.Status, name string) error {
 		for _, line := range [][2]string{
 			{"name", spoke.Name}, {"account", string(spoke.Account)}, {"region", string(spoke.Region)}, {"vpc", string(spoke.VPC)},
 			{"peering", strings.TrimSpace(peering + " " + string(spoke.State))}, {"prefixes", join(spoke.Prefixes)}, {"excluded", join(spoke.Excluded)},
-			{"works", map[bool]string{true: "yes", false: "no !"}[spoke.Works]}, {"routes", routes(spoke)}, {"nat", nat(spoke)}, {"pushed", pushed(spoke)}, {"out/in", traffic(spoke)},
+			{"works", worksText(spoke)}, {"routes", routes(spoke)}, {"nat", nat(spoke)}, {"pushed", pushed(spoke)}, {"out/in", traffic(spoke)},
 		} {
 			wrap(a.out, fmt.Sprintf("%-9s ", line[0]), "          ", line[1])
 		}
@@ -182,6 +182,17 @@ func (a *app) showSpoke(s control.Status, name string) error {
 		return nil
 	}
 	return fmt.Errorf("there is no spoke %s; there are %s", name, orNone(strings.Join(names, ", "), "none"))
+}
+
+// worksText says whether a spoke works, and as of when.
+func worksText(s control.Spoke) string {
+	switch {
+	case !s.Works:
+		return "no !"
+	case s.AsOf != nil:
+		return "yes, as of " + when(*s.AsOf)
+	}
+	return "yes"
 }
 
 func join(list []netip.Prefix) string {

@@ -120,12 +120,6 @@ func (a *app) headline(s control.Status) {
 		gap = "\n"
 	}
 	fmt.Fprintln(a.out, first+gap+second)
-	works := 0
-	for _, spoke := range s.Spokes {
-		if spoke.Works {
-			works++
-		}
-	}
 	people, offices := 0, 0
 	for _, c := range s.Clients {
 		if c.Site {
@@ -138,7 +132,7 @@ func (a *app) headline(s control.Status) {
 	if people == 1 {
 		crowd = "1 person"
 	}
-	fmt.Fprintf(a.out, "%d of %s work. %s. %s and %s connected.\n", works, plural(len(s.Spokes), "spoke"), plural(len(s.Problems), "problem"), crowd, plural(offices, "office"))
+	fmt.Fprintf(a.out, "%s. %s. %s and %s connected.\n", s.Working(time.Local), plural(len(s.Problems), "problem"), crowd, plural(offices, "office"))
 	fmt.Fprintln(a.out, lastPass(s))
 	if s.ModeNote != nil {
 		wrap(a.out, a.paint(yellow, "NOTE")+"  ", "      ", *s.ModeNote)

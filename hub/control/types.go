@@ -76,7 +76,9 @@ type Spoke struct {
 	VPC        hub.SpokeID      `json:"vpc"`
 	Peering    *hub.PeeringID   `json:"peering"`
 	State      hub.PeeringState `json:"state"` // of the peering; active for the hub VPC
-	Works      bool             `json:"works"` // everything wanted is in place, as far as we may see
+	Works      bool             `json:"works"` // everything wanted is in place, as far as we may see; of AWS as of AsOf when Stale
+	Stale      bool             `json:"stale"` // the hub's account or the spoke's does not answer now
+	AsOf       *time.Time       `json:"as_of"` // when Stale, the oldest of the last complete answers; else, and when there was none, null
 	Prefixes   []netip.Prefix   `json:"prefixes"`
 	Excluded   []netip.Prefix   `json:"excluded"`
 	KRoute     *hub.Health      `json:"kroute"` // null: not known

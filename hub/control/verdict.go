@@ -1,8 +1,10 @@
 package control
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"peerhub/hub"
 )
@@ -49,6 +51,34 @@ func (s Status) Unclean() string {
 		return count(len(s.Held), "thing") + " held"
 	}
 	return ""
+}
+
+// Working counts the spokes that work, and apart those of which that is known as of an earlier
+// answer only: "2 of 2 spokes work, 1 of them as of 05:31:02". The oldest answer counts.
+func (s Status) Working(zone *time.Location) string {
+	works, stale := 0, 0
+	var oldest time.Time
+	for _, sp := range s.Spokes {
+		if !sp.Works {
+			continue
+		}
+		works++
+		if sp.Stale && sp.AsOf != nil {
+			if stale == 0 || sp.AsOf.Before(oldest) {
+				oldest = *sp.AsOf
+			}
+			stale++
+		}
+	}
+	text := fmt.Sprintf("%d of %s work", works, count(len(s.Spokes), "spoke"))
+	if stale > 0 {
+		layout := time.TimeOnly
+		if time.Since(oldest) > 20*time.Hour {
+			layout = time.DateTime
+		}
+		text += fmt.Sprintf(", %d of them as of %s", stale, oldest.In(zone).Format(layout))
+	}
+	return text
 }
 
 func count(n int, one string) string {

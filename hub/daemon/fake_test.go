@@ -31,6 +31,7 @@ type plane struct {
 	mu     sync.Mutex
 	have   map[string]hub.Object
 	writes []time.Time
+	deny   bool          // nothing can be written
 	hang   chan struct{} // Observe does not return before it is closed, whatever its context says
 }
 
@@ -53,6 +54,9 @@ func (p *plane) Observe(context.Context) (hub.View, error) {
 func (p *plane) Apply(_ context.Context, _ hub.View, cs []hub.Change) (hub.View, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.deny {
+		return view{maps.Clone(p.have), p.base}, errors.New("denied")
+	}
 	p.writes = append(p.writes, time.Now())
 	for _, c := range cs {
 		if c.Verb == hub.VerbRemove {
@@ -116,6 +120,7 @@ type aws struct {
 	err      error
 	hang     bool
 	asked    []time.Time
+	answered map[hub.Scope]time.Time // when each was fresh last
 }
 
 func (a *aws) Survey(ctx context.Context, _ hub.Policy) (hub.Topology, error) {
@@ -135,7 +140,10 @@ func (a *aws) Survey(ctx context.Context, _ hub.Policy) (hub.Topology, error) {
 	t.Sources = slices.Clone(t.Sources)
 	for i := range t.Sources {
 		t.Sources[i].Survey = uint64(len(a.asked))
-		t.Sources[i].At = time.Now()
+		if t.Sources[i].Fresh {
+			a.answered[t.Sources[i].Scope] = time.Now()
+		}
+		t.Sources[i].At = a.answered[t.Sources[i].Scope]
 	}
 	return t, nil
 }
@@ -256,7 +264,7 @@ type world struct {
 func newWorld(t *testing.T, text string) *world {
 	t.Helper()
 	c := parse(t, text)
-	w := &world{t: t, config: c, aws: &aws{topology: topology("billing:10.110.0.0/16")}, log: &logs{},
+	w := &world{t: t, config: c, aws: &aws{topology: topology("billing:10.110.0.0/16"), answered: map[hub.Scope]time.Time{}}, log: &logs{},
 		planes: []*plane{newPlane(hub.PlaneKRoute), newPlane(hub.PlaneMasq)}, store: &memory{notes: map[string]string{}}}
 	w.load = func() (config.Config, error) { return w.config, nil }
 	return w

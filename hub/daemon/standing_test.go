@@ -144,19 +144,39 @@ func TestWhatIsGoneHasItsName(t *testing.T) {
 	})
 }
 
-func TestASpokeThatDoesNotAnswerDoesNotWork(t *testing.T) {
-	for fresh, want := range map[bool]string{true: "works=true spoke=ok 1/1", false: "works=false spoke=null 1/1"} {
-		t.Run(fmt.Sprint(fresh), func(t *testing.T) {
+// TestASilentAccountTakesNothingAway: a spoke works as of the last answers of both sides. Its
+// twins: the route back was gone in that answer, and an account that never answered.
+func TestASilentAccountTakesNothingAway(t *testing.T) {
+	for _, tt := range []struct {
+		name             string
+		hubFresh, fresh  bool
+		never, deleted   bool
+		want, line, side string
+	}{
+		{"both answer", true, true, false, false, "works=true stale=false", "1 of 1 spoke work,", "ok"},
+		{"the spoke's is silent", true, false, false, false, "works=true stale=true", "1 of 1 spoke work, 1 of them as of ", "null"},
+		{"the hub's is silent", false, true, false, false, "works=true stale=true", "1 of 1 spoke work, 1 of them as of ", "ok"},
+		{"both are silent", false, false, false, false, "works=true stale=true", "1 of 1 spoke work, 1 of them as of ", "null"},
+		{"silent, and the route back was gone", true, false, false, true, "works=false stale=true", "0 of 1 spoke work,", "null"},
+		{"never answered", true, false, true, false, "works=false stale=true", "0 of 1 spoke work,", "null"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, base)
 				w.planes = append(w.planes, newPlane(hub.PlaneVPCRoute))
 				scope := w.aws.topology.Peerings[0].Peer.Scope
 				vpc := w.aws.topology.Peerings[0].Peer.VPC
 				w.aws.topology.Tables = append(w.aws.topology.Tables, hub.Table{ID: "rtb-00000002", VPC: vpc, Scope: scope, Main: true})
-				w.aws.topology.Sources = append(w.aws.topology.Sources, hub.Source{Scope: scope, Fresh: fresh, Error: "denied"})
+				w.aws.topology.Sources = append(w.aws.topology.Sources, hub.Source{Scope: scope, Fresh: !tt.never})
+				w.planes[len(w.planes)-1].deny = tt.deleted
 				d, stop := w.start()
 				defer stop()
 				after(time.Second)
+				w.aws.set(func(a *aws) {
+					a.topology.Sources = slices.Clone(a.topology.Sources)
+					a.topology.Sources[0].Fresh, a.topology.Sources[1].Fresh = tt.hubFresh, tt.fresh
+				})
+				after(time.Minute)
 				s, err := d.Status(context.Background())
 				if err != nil || len(s.Spokes) != 1 {
 					t.Fatalf("%d spokes, %v", len(s.Spokes), err)
@@ -165,9 +185,18 @@ func TestASpokeThatDoesNotAnswerDoesNotWork(t *testing.T) {
 				if h := s.Spokes[0].VPCRoute.Spoke; h != nil {
 					side = string(*h)
 				}
-				c := s.Spokes[0].VPCRoute.SpokeRoutes
-				if got := fmt.Sprintf("works=%v spoke=%s %d/%d", s.Spokes[0].Works, side, c.OK, c.Total); got != want {
-					t.Errorf("got %s, want %s", got, want)
+				if got := fmt.Sprintf("works=%v stale=%v", s.Spokes[0].Works, s.Spokes[0].Stale); got != tt.want || side != tt.side {
+					t.Errorf("got %s spoke=%s, want %s spoke=%s", got, side, tt.want, tt.side)
+				}
+				if line := oneLine(s); !strings.Contains(line, tt.line) {
+					t.Errorf("systemd is told %q, want %q in it", line, tt.line)
+				}
+				var page strings.Builder
+				if err := d.metrics.write(t.Context(), &page); err != nil {
+					t.Fatal(err)
+				}
+				if !strings.Contains(page.String(), fmt.Sprintf("hubd_spoke_works{account=%q,spoke=%q} %v", scope.Account, s.Spokes[0].Name, truth(s.Spokes[0].Works))) {
+					t.Errorf("the metric says otherwise:\n%s", page.String())
 				}
 			})
 		})

@@ -35,7 +35,7 @@ func (d *Daemon) status(ctx context.Context) control.Status {
 	s.LastPass = passOf(*d.report)
 	s.Held = list(d.report.Held)
 	for _, sr := range d.report.Spokes {
-		spoke := spokeOf(sr, counters, countErr == nil && counters != nil, d.clients)
+		spoke := spokeOf(sr, ageOf(sr, d.report.Topology), counters, countErr == nil && counters != nil, d.clients)
 		if sr.Hub {
 			s.HubVPC = &spoke
 		} else {
@@ -95,8 +95,28 @@ func sourcesOf(t hub.Topology) []control.Source {
 	return out
 }
 
+// age tells of when what AWS said of a spoke is.
+type age struct {
+	stale bool      // the hub's account or the spoke's does not answer now
+	asOf  time.Time // when stale, the oldest of their last complete answers; zero: one of them never answered
+}
+
+func ageOf(r hub.SpokeReport, t hub.Topology) age {
+	var a age
+	for _, s := range t.Sources {
+		if s.Fresh || s.Scope != t.Hub.Scope && s.Scope != r.Scope {
+			continue
+		}
+		if !a.stale || s.At.Before(a.asOf) {
+			a.asOf = s.At
+		}
+		a.stale = true
+	}
+	return a
+}
+
 // spokeOf joins what a pass says of a spoke with its traffic and its clients.
-func spokeOf(r hub.SpokeReport, counters map[uint16]Counter, counted bool, cs clients) control.Spoke {
+func spokeOf(r hub.SpokeReport, a age, counters map[uint16]Counter, counted bool, cs clients) control.Spoke {
 	s := control.Spoke{
 		Name: r.Name, Number: r.Number, Account: r.Scope.Account, Region: r.Scope.Region, VPC: r.ID, State: r.State,
 		Prefixes: list(r.Prefixes), Excluded: list(r.Excluded),
@@ -113,6 +133,11 @@ func spokeOf(r hub.SpokeReport, counters map[uint16]Counter, counted bool, cs cl
 	if counted {
 		c := counters[r.Number]
 		s.Packets, s.Bytes = &c.Packets, &c.Bytes
+	}
+	s.Stale = a.stale
+	if a.stale && !a.asOf.IsZero() {
+		at := a.asOf.UTC()
+		s.AsOf = &at
 	}
 	s.Works = works(s, r)
 	if !cs.at.IsZero() {
@@ -143,10 +168,11 @@ func sideHealth(r hub.SpokeReport, c hub.Count) *hub.Health {
 	return health(h)
 }
 
-// works reports whether all of the way is there, as far as we may see. What clients were
-// given is theirs: it shows in ClientsGot.
+// works reports whether all of the way is there, as far as we may see. An account that is
+// silent takes nothing away: its last answer counts, and Stale says so; one that never
+// answered says nothing. What clients were given is theirs: it shows in ClientsGot.
 func works(s control.Spoke, r hub.SpokeReport) bool {
-	if r.Stale || len(r.Prefixes) == 0 || s.State != hub.PeeringActive {
+	if s.Stale && s.AsOf == nil || len(r.Prefixes) == 0 || s.State != hub.PeeringActive {
 		return false
 	}
 	for _, plane := range []hub.PlaneName{hub.PlaneKRoute, hub.PlaneMasq, hub.PlaneVPCRoute} {
@@ -198,13 +224,7 @@ func summary(r hub.Report, names map[hub.SpokeID]string) string {
 
 // oneLine is the status in the words of systemctl status.
 func oneLine(s control.Status) string {
-	ok := 0
-	for _, spoke := range s.Spokes {
-		if spoke.Works {
-			ok++
-		}
-	}
-	return fmt.Sprintf("mode %s, %d of %d spokes work, %d problems", s.Mode, ok, len(s.Spokes), len(s.Problems))
+	return fmt.Sprintf("mode %s, %s, %d problems", s.Mode, s.Working(time.UTC), len(s.Problems))
 }
 
 // Ready says why hubd is not ready, nil when it is: a pass was made of a known topology,
