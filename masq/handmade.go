@@ -32,16 +32,14 @@ func (p *Plane) Handmade(ctx context.Context, want hub.Desired) (ours, others []
 		return nil, nil, err
 	}
 	for _, t := range tables {
-		for _, c := range t.bases() {
-			if c.typ != "nat" || c.hook != unix.NF_INET_POST_ROUTING {
-				continue
-			}
+		for _, w := range t.translating() {
+			c := w.chain
 			for _, r := range c.rules {
 				if !r.translates() {
 					continue
 				}
 				source, named := r.source()
-				h := Handmade{Object: fmt.Sprintf("%s chain %s handle %d", t, c.name, r.handle),
+				h := Handmade{Object: fmt.Sprintf("%s chain %s%s handle %d", t, c.name, w.from, r.handle),
 					Line: fmt.Sprintf("nft delete rule %s %s %s handle %d", familyName(t.family), t.name, c.name, r.handle)}
 				if named {
 					h.Object += " from " + source.String()
@@ -56,6 +54,51 @@ func (p *Plane) Handmade(ctx context.Context, want hub.Desired) (ours, others []
 		}
 	}
 	return ours, others, nil
+}
+
+// way is a chain that packets come to after routing, and from where: "" at its hook.
+type way struct {
+	chain *foreignChain
+	from  string
+}
+
+// translating are the nat chains after routing, each followed by those that are jumped to from
+// it, once each. What only a verdict map leads to is not among them.
+func (t *foreignTable) translating() []way {
+	var out []way
+	seen := map[string]bool{}
+	var visit func(c *foreignChain, from string)
+	visit = func(c *foreignChain, from string) {
+		if c == nil || seen[c.name] {
+			return
+		}
+		seen[c.name] = true
+		out = append(out, way{c, from})
+		for _, r := range c.rules {
+			if to := r.leadsTo(); to != "" {
+				visit(t.chains[to], " (from chain "+c.name+")")
+			}
+		}
+	}
+	for _, c := range t.bases() {
+		if c.typ == "nat" && c.hook == unix.NF_INET_POST_ROUTING {
+			visit(c, "")
+		}
+	}
+	return out
+}
+
+// leadsTo is the chain that a rule jumps or goes to; "" when it does neither.
+func (r foreignRule) leadsTo() string {
+	for _, e := range r.exprs {
+		if e.name != "immediate" || num32(e.f[unix.NFTA_IMMEDIATE_DREG]) != unix.NFT_REG_VERDICT {
+			continue
+		}
+		if v, to := verdictOf(e.f[unix.NFTA_IMMEDIATE_DATA]); v == jumps || v == goesTo {
+			return to
+		}
+	}
+	return ""
 }
 
 // translates reports whether a rule changes the source address.
