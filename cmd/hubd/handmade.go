@@ -36,7 +36,11 @@ func (p *parts) things(ctx context.Context, want hub.Desired) (superfluous, left
 	if err != nil {
 		return nil, nil, err
 	}
-	return append(shown(ours), routes...), shown(others), nil
+	ways, err := otherWays(want)
+	if err != nil {
+		return nil, nil, err
+	}
+	return append(shown(ours), routes...), append(shown(others), ways...), nil
 }
 
 // ownProtocol is the protocol number of our kernel routes: docs/architecture.md.
