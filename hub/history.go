@@ -39,7 +39,7 @@ type HistoryEntry struct {
 	Changes  []HistoryChange `json:"changes"`
 	Appeared []Problem       `json:"appeared"`
 	Cleared  []Problem       `json:"cleared"` // with code and subject only
-	Error    *string         `json:"error"`   // of a repair that failed
+	Error    *string         `json:"error"`   // of a repair that failed; at a start, what was wrong with the saved state
 }
 
 // HistoryChange is one change that was made.

@@ -137,6 +137,9 @@ func (a *app) headline(s control.Status) {
 	if s.ModeNote != nil {
 		wrap(a.out, a.paint(yellow, "NOTE")+"  ", "      ", *s.ModeNote)
 	}
+	if s.StateNote != nil {
+		wrap(a.out, a.paint(yellow, "NOTE")+"  ", "      ", "hubd began with a new state: "+*s.StateNote)
+	}
 	if s.ConfigNote != nil {
 		wrap(a.out, a.paint(yellow, "NOTE")+"  ", "      ", "the config on disk has mistakes and is not in force:")
 		for line := range strings.Lines(*s.ConfigNote) {

@@ -33,6 +33,7 @@ type Status struct {
 	Problems   []hub.Problem `json:"problems"`
 	Held       []hub.Held    `json:"held"`
 	ConfigNote *string       `json:"config_note"` // why the config on disk is not in force
+	StateNote  *string       `json:"state_note"`  // what was wrong with the state that this hubd found when it started, and where it is kept
 }
 
 // Hub is the VPN instance and its VPC.

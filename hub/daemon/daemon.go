@@ -47,7 +47,7 @@ type situation struct {
 	acceptErr  error
 	remembered hub.Remembered
 	prev       *hub.Desired
-	doubt      string
+	doubt      string      // what was wrong with the saved state; "" when nothing was. It stays for the run
 	report     *hub.Report // of the last pass
 	changed    *control.Changed
 	names      map[hub.SpokeID]string // of all spokes ever wanted: what is removed late has a name still
@@ -97,6 +97,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.careful != "" {
 		d.opts.Log.Warn().Str(keyReason, d.careful).Msg("first start beside a working VPN: observing until hubctl sync")
 	}
+	d.keepDoubt(ctx)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.surveys(ctx) })
 	g.Go(func() error { return d.passes(ctx) })

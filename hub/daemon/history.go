@@ -57,6 +57,17 @@ func (d *Daemon) keepRepair(ctx context.Context, rep hub.Report, plane hub.Plane
 		Mode: rep.Mode, Count: len(plane.Applied), Changes: d.historyOf(rep), Appeared: []hub.Problem{}, Cleared: []hub.Problem{}, Error: filled(plane.Error)})
 }
 
+// keepDoubt tells log and history of a saved state that could not be gone on with. AWS may answer
+// before the first pass, and then no problem ever speaks of it.
+func (d *Daemon) keepDoubt(ctx context.Context) {
+	if d.doubt == "" {
+		return
+	}
+	d.opts.Log.Warn().Str(keyReason, d.doubt).Msg("the saved state could not be gone on with; a new one begins")
+	d.keep(ctx, hub.HistoryEntry{At: d.started.UTC(), Causes: []hub.Cause{because(hub.TriggerStart)}, Mode: d.mode(),
+		Changes: []hub.HistoryChange{}, Appeared: []hub.Problem{}, Cleared: []hub.Problem{}, Error: filled(d.doubt)})
+}
+
 func (d *Daemon) keep(ctx context.Context, e hub.HistoryEntry) {
 	d.events.trouble("history", "the history cannot be written", d.opts.Store.AppendHistory(ctx, e))
 }

@@ -190,6 +190,7 @@ func (d *Daemon) Once(ctx context.Context, dryRun bool) (hub.Report, error) {
 		rep.Problems = d.inForce().problems(rep.Problems, rep)
 		return rep, nil
 	}
+	d.keepDoubt(ctx)
 	out := d.serve(ctx, passRequest{causes: []hub.Cause{because(hub.TriggerStart)}})
 	return out.rep, errors.Join(out.err, ctx.Err())
 }

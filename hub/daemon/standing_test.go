@@ -144,6 +144,31 @@ func TestWhatIsGoneHasItsName(t *testing.T) {
 	})
 }
 
+// TestALostStateIsToldOf even when AWS answers before the first pass. Its twin: a good one.
+func TestALostStateIsToldOf(t *testing.T) {
+	const doubt = "/var/lib/hubd/state.db could not be trusted (torn); it is kept as state.db.broken-1"
+	for _, want := range []string{doubt, ""} {
+		t.Run(want, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, base)
+				w.store.saved.Doubt = want
+				d, stop := w.start()
+				defer stop()
+				after(time.Minute)
+				s, err := d.Status(t.Context())
+				if err != nil || (s.StateNote != nil) != (want != "") || want != "" && *s.StateNote != want {
+					t.Errorf("status says %v, %v", s.StateNote, err)
+				}
+				logged := slices.ContainsFunc(w.log.take(t), func(l string) bool { return strings.Contains(l, "saved state") })
+				kept := slices.ContainsFunc(w.store.history, func(e hub.HistoryEntry) bool { return e.Error != nil && *e.Error == doubt })
+				if logged != (want != "") || kept != (want != "") {
+					t.Errorf("logged %v, in the history %v", logged, kept)
+				}
+			})
+		})
+	}
+}
+
 // TestASilentAccountTakesNothingAway: a spoke works as of the last answers of both sides. Its
 // twins: the route back was gone in that answer, and an account that never answered.
 func TestASilentAccountTakesNothingAway(t *testing.T) {

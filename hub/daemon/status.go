@@ -27,7 +27,7 @@ func (d *Daemon) status(ctx context.Context) control.Status {
 		Schema: control.Schema, Hub: hubOf(d.topology.Hub, d.config.Policy.HubName), Mode: mode, Version: d.opts.Version, Running: true, UpSince: &up,
 		Ready: d.report != nil && d.surveyed, Paused: d.situation.pauses.merged(), Pauses: d.situation.pauses.list(), Confirm: d.situation.window.shown(), Poll: d.config.Poll.Seconds(), LastChange: d.changed,
 		Sources: sourcesOf(d.topology), Spokes: []control.Spoke{}, Clients: list(d.clients.list), Problems: list(problems), Held: []hub.Held{},
-		ModeNote: filled(d.careful), ConfigNote: filled(d.configNote),
+		ModeNote: filled(d.careful), ConfigNote: filled(d.configNote), StateNote: filled(d.doubt),
 	}
 	if d.report == nil {
 		return s
