@@ -55,6 +55,7 @@ var faultsOfContent = []fault{
 	},
 	{
 		id: "F11", name: "entries that make no sense: a bad CIDR, host bits, a side without its VPC or without IPv4, 10,000 prefixes",
+		grown:  "10,000 prefixes came and went; the runtime gives their memory back to the kernel little by little",
 		inject: "hublab fault malformed bad-cidr@$SVC1_PCX,host-bits@$SVC1_PCX",
 		expect: "what makes no sense is named and left out, what stood stays, everything else goes on",
 		run: func(s *scene) {

@@ -21,7 +21,9 @@ type fault struct {
 	lossy string
 	// lossyPlain is the same in mode plain, where it differs.
 	lossyPlain string
-	setup      func(*stage) // of both labs
+	// grown says why hubd may hold much more memory afterwards than before; "" means that it may not.
+	grown string
+	setup func(*stage) // of both labs
 	// run injects and returns when the network is as expected; what it saw it tells by
 	// scene.saw. The invariants are checked before and after by the runner.
 	run func(*scene)
