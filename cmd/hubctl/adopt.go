@@ -20,7 +20,10 @@ makes it. Running flows that somebody else's rule translates go on.
 
 At the end it prints the commands that remove what hubd has made superfluous, one for each thing.
 Nothing that is not hubd's is removed by hubd. Run them one by one; hubctl adopt --check says
-which are still to be run, with exit code 2 while there are any.`,
+which are still to be run, with exit code 2 while there are any. Handles of nftables rules are new
+after each load of the ruleset: ask again then. What it looks for: VPC routes, translation by
+nftables and iptables-nft, kernel routes and rules; not iptables-legacy, verdict maps, or what
+OpenVPN pushes.`,
 		Example: "  hubctl adopt --dry-run\n  hubctl adopt\n  hubctl adopt --check",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dryRun && check {
@@ -91,12 +94,14 @@ func (a *app) adoption(f control.Adoption) {
 		}
 	}
 	if part("SUPERFLUOUS once hubd has taken over; remove one by one", len(f.Superfluous)) {
+		fmt.Fprintln(a.out, "  handles hold until that ruleset is loaded anew: then run hubctl adopt --check again, and use what it prints")
 		for _, h := range f.Superfluous {
 			fmt.Fprintf(a.out, "  # %s: %s\n  %s\n", h.What, h.Object, h.Line)
 		}
 	}
 	a.problems(f.Plan.Problems)
 	if len(f.Routes)+len(f.Plan.Changes)+len(f.Superfluous) == 0 {
-		fmt.Fprintln(a.out, "nothing made by hand is left to take over or to remove")
+		fmt.Fprintln(a.out, "nothing made by hand is left to take over or to remove among VPC routes, nftables and iptables-nft")
+		fmt.Fprintln(a.out, "translation, and kernel routes to sites; iptables-legacy and push lines of OpenVPN were not looked at")
 	}
 }

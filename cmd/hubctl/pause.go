@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -37,7 +38,8 @@ func pauseCommand(a *app) *cobra.Command {
 		Long: `Keep hubd from writing until hubctl resume, or for a while: VPC routes, the kernel (routes, rules
 and firewall), or without a flag everything. What is there stays as it is; what others change is
 not repaired. A second pause leaves the first as it is where it says nothing. What OpenVPN pushes
-is left alone only while both are paused. A pause outlives a restart of hubd.`,
+is left alone only while both are paused. A pause outlives a restart of hubd. It does not keep a
+sync --confirm from being put back: hubctl confirm does.`,
 		Example: "  hubctl pause --for 1h\n  hubctl pause --kernel\n  hubctl resume",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("for") && length <= 0 {
@@ -45,16 +47,27 @@ is left alone only while both are paused. A pause outlives a restart of hubd.`,
 			}
 			ctx, cancel := a.limited(cmd.Context())
 			defer cancel()
-			p, err := a.caller().Pause(ctx, control.PauseRequest{Seconds: length.Seconds(), Places: places()})
+			call := a.caller()
+			p, err := call.Pause(ctx, control.PauseRequest{Seconds: length.Seconds(), Places: places()})
 			if err != nil {
 				return err
 			}
+			a.sayWaiting(ctx, call)
 			return a.showPaused(p)
 		},
 	})
 	places = placeFlags(c, "leave alone")
 	c.Flags().DurationVar(&length, "for", 0, "how long, such as 1h; without it until hubctl resume")
 	return c
+}
+
+// sayWaiting warns that a sync which waits to be confirmed is put back in spite of the pause. The
+// pause has been made: when hubd does not say whether one waits, nothing is lost.
+func (a *app) sayWaiting(ctx context.Context, call *control.Caller) {
+	if s, err := call.Status(ctx); err == nil && s.Confirm != nil {
+		a.say("hubctl: the sync of %s waits for hubctl confirm: unless it comes, that sync is put back at %s in spite of this pause, and everything is paused",
+			s.Confirm.By, s.Confirm.Until.Local().Format(time.TimeOnly))
+	}
 }
 
 // showPaused says what is paused after a pause or a resume.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -11,6 +10,9 @@ import (
 	"peerhub/hub"
 	"peerhub/hub/control"
 )
+
+// longestConfirm is how long hubd lets a sync wait to be confirmed.
+const longestConfirm = 24 * time.Hour
 
 func syncCommand(a *app) *cobra.Command {
 	var req control.SyncRequest
@@ -33,8 +35,8 @@ pass made and nothing else, and pauses. A reload of the last two minutes is take
 On a terminal you are asked first when live flows would end or something would be removed.`,
 		Example: "  hubctl plan && hubctl sync\n  hubctl sync --allow-removals\n  hubctl sync --confirm 5m && hubctl confirm",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if cmd.Flags().Changed("confirm") && confirm < time.Second {
-				return usageError{errors.New("--confirm: want a time such as 5m")}
+			if cmd.Flags().Changed("confirm") && (confirm < time.Second || confirm > longestConfirm) {
+				return usageError{fmt.Errorf("--confirm %s: want a time from 1s to 24h, such as 5m", confirm)}
 			}
 			switch req.Mode = hub.Mode(mode); req.Mode {
 			case hub.ModeObserve, hub.ModeAdd, hub.ModeSync:
