@@ -81,7 +81,7 @@ func (d *Daemon) Adopt(ctx context.Context, _ control.AdoptRequest, by string) (
 		return out, errors.New("adopt: this hubd cannot look for what was made by hand")
 	}
 	if p := d.inForce(); len(p) > 0 {
-		return out, fmt.Errorf("paused by %s: hubctl resume comes first", p.merged().By)
+		return out, p.refusal()
 	}
 	d.opts.Log.Info().Str(keyBy, by).Msg("adoption asked for")
 	var entered []hub.LedgerEntry

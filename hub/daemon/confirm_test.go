@@ -187,8 +187,14 @@ func TestASyncWithoutAWayBackIsRefused(t *testing.T) {
 		if _, err := d.Pause(t.Context(), control.PauseRequest{Places: []control.Place{control.PlaceRoutes}}, "root"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := d.Sync(t.Context(), order, "root"); err == nil || !strings.Contains(err.Error(), "resume comes first") {
+		if _, err := d.Sync(t.Context(), order, "root"); err == nil || !strings.Contains(err.Error(), ": hubctl resume --routes comes first") {
 			t.Errorf("while paused: %v", err)
+		}
+		if _, err := d.Pause(t.Context(), control.PauseRequest{}, "root"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Sync(t.Context(), order, "root"); err == nil || !strings.Contains(err.Error(), ": hubctl resume comes first") {
+			t.Errorf("while all is paused: %v", err)
 		}
 	})
 }

@@ -117,6 +117,18 @@ func (p pauses) merged() *control.Pause {
 // all reports whether nothing at all is written.
 func (p pauses) all() bool { return len(p) == len(control.Places()) }
 
+// refusal says what a pause keeps from being done, and the command that ends just what is paused.
+func (p pauses) refusal() error {
+	word := p.merged()
+	resume := "hubctl resume"
+	if !p.all() {
+		for _, place := range word.Places {
+			resume += " --" + string(place)
+		}
+	}
+	return fmt.Errorf("paused by %s since %s: %s comes first", word.By, word.Since.Format(time.RFC3339), resume)
+}
+
 // problems makes one problem of each pause, in place of those of each plane.
 func (p pauses) problems(list []hub.Problem, rep hub.Report) []hub.Problem {
 	out := slices.DeleteFunc(slices.Clone(list), func(p hub.Problem) bool { return p.Code == hub.Paused })

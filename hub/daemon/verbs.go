@@ -63,8 +63,7 @@ func (d *Daemon) Sync(ctx context.Context, req control.SyncRequest, by string) (
 		return control.Synced{}, fmt.Errorf("confirm within %v seconds: at most %s", req.ConfirmSeconds, maxConfirm)
 	}
 	if p := d.inForce(); p.all() || len(p) > 0 && confirm > 0 {
-		word := p.merged()
-		return control.Synced{}, fmt.Errorf("paused by %s since %s: hubctl resume comes first", word.By, word.Since.Format(time.RFC3339))
+		return control.Synced{}, p.refusal()
 	}
 	d.opts.Log.Info().Str(keyBy, by).Str(keyMode, string(req.Mode)).Msg("sync asked for")
 	failpoint.Hit("control.sync")
