@@ -158,7 +158,7 @@ var faultsOfLife = []fault{
 				s.t.Error("the log does not say where the mistake is")
 			}
 			s.saw("nothing changed in two polls; status and log: %s", s.note())
-			s.paste("sed 's/name: svc2}/name: svc2, exclude: [10.120.128.0\\/17]}/' $CONFIG.good >$CONFIG; kill -HUP $HUBD_PID")
+			s.paste("sed 's/name: svc2}/name: svc2, exclude: [10.99.0.0\\/16]}/' $CONFIG.good >$CONFIG; kill -HUP $HUBD_PID")
 			eventually(s.t, "the mended file is taken", func() error {
 				if note := s.note(); note != "" {
 					return errors.New(note)
