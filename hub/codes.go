@@ -65,7 +65,7 @@ var codes = []CodeDoc{
 	{ClientLacks, "A client connected before a route was pushed and lacks it.", "it has it after its next connect"},
 	{StatusUnread, "OpenVPN's status cannot be read, so who is connected is not known.", "check vpn.status in hubd.yaml and the permissions of that path"},
 
-	{RemovalHeld, "More would be removed than safety.max_removed allows at once. Nothing is removed; what works goes on working.", "look at hubctl plan; if it is meant: hubctl sync --allow-removals"},
+	{RemovalHeld, "More would be removed than safety.max_removed allows at once, or the config leaves none of two or more spokes. Nothing is removed; what works goes on working.", "look at hubctl plan; if it is meant: hubctl sync --allow-removals"},
 	{Paused, "An operator paused a place. It is neither added to nor removed from.", "hubctl resume"},
 	{LedgerDoubt, "The state directory was lost, broken or not believable. Nothing is removed before a full answer of the hub's own account.", "none: it passes; the broken file is kept beside the new one"},
 	{StateFailed, "What must be remembered could not be saved, so nothing is applied. What works goes on working.", "make room in, or give hubd access to, the state directory"},

@@ -16,7 +16,8 @@ type Verdict struct {
 
 // Guard keeps, on hold, what prev wanted and want does not, unless there is reason enough
 // to take it away:
-//   - the config refuses it: at once;
+//   - the config refuses it: at once, unless the config leaves none of two or more spokes: then
+//     what is merely not listed or excluded waits for allowRemovals;
 //   - its peering has ended, in a fresh complete answer: at once, within the limit;
 //   - it is merely not in the answers: after Safety.RemovalsAfter of them, within the limit;
 //   - its peering is in a state that is neither active nor an end, or is active and described
@@ -40,6 +41,7 @@ func Guard(prev *Desired, want Desired, t Topology, p Policy, m Remembered, allo
 		g.evidence(m)
 		g.limit()
 	}
+	g.emptied()
 	g.assemble()
 	return Verdict{Desired: g.want, Held: g.held, Problems: g.problems, Remembered: g.memory}
 }
@@ -54,6 +56,7 @@ type guard struct {
 
 	keep     []Reach // of prev, to be held
 	may      []departure
+	unwanted []departure // the config does not want it any more, and no packet is harmed while it stays
 	waiting  []departure // will be among those that may go, if nothing changes
 	held     []Held
 	problems []Problem
@@ -86,6 +89,8 @@ func (g *guard) withoutTopology(before Remembered) {
 	for _, r := range g.prev.Reaches {
 		if !g.refused(r, spokes[r.Spoke], t) {
 			g.want.Reaches = append(g.want.Reaches, r)
+		} else {
+			g.dismissed(r, spokes[r.Spoke], t)
 		}
 	}
 	g.want.Base.HubPrefix = g.prev.Base.HubPrefix
@@ -138,6 +143,7 @@ func (g *guard) evidence(before Remembered) {
 		isHub := s.Peering == ""
 		switch {
 		case g.refused(r, s, g.topology):
+			g.dismissed(r, s, g.topology)
 		case isHub && announces(g.topology.Hub.Prefixes, r.Prefix), pcx.State == PeeringActive && announces(pcx.Peer.Prefixes, r.Prefix):
 			// Announced, and yet not wanted: Decide has said why.
 		case pcx.ID == "" && own.State == PeeringActive && own.Peer.VPC == "":

@@ -132,13 +132,12 @@ func TestAStateThatIsNeitherActiveNorAnEndIsLeftAlone(t *testing.T) {
 
 func TestTheConfigActsAtOnceAndWithoutLimit(t *testing.T) {
 	for name, set := range map[string]func(*hub.Policy){
-		"exclude": func(p *hub.Policy) {
-			p.Accounts[billing] = hub.Account{Name: "billing", Exclude: pfxs("10.110.0.0/16")}
-			p.Accounts["333333333333"] = hub.Account{Name: "web", Exclude: pfxs("10.120.0.0/16")}
+		"protect":              func(p *hub.Policy) { p.Protect = pfxs("10.110.0.0/16", "10.120.0.0/16") },
+		"a pool that overlaps": func(p *hub.Policy) { p.VPNs[0].Pools = pfxs("10.110.0.0/22", "10.120.0.0/22") },
+		"excluded, but protected too": func(p *hub.Policy) {
+			excludeBoth(p)
+			p.Protect = pfxs("10.110.0.0/16", "10.120.0.0/16")
 		},
-		"protect":                func(p *hub.Policy) { p.Protect = pfxs("10.110.0.0/16", "10.120.0.0/16") },
-		"listed, and not listed": func(p *hub.Policy) { p.ListedOnly, p.Accounts = true, nil },
-		"a pool that overlaps":   func(p *hub.Policy) { p.VPNs[0].Pools = pfxs("10.110.0.0/22", "10.120.0.0/22") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStory(t).next(one, two)

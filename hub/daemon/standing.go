@@ -101,8 +101,8 @@ func (d *Daemon) reread(why hub.Cause) error {
 	if careful { // the operator set a mode: that is their word
 		err = d.adopt()
 	}
+	d.pokeFor(why) // first, so that a pass after the answer is for both
 	d.Look()
-	d.pokeFor(why)
 	return err
 }
 
