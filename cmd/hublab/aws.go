@@ -55,7 +55,7 @@ func (a *app) aws() *cobra.Command {
 				return usageError{err}
 			}
 			argv := []string{"ip", "netns", "exec", info.Spec.Prefix + lab.HostAWS, awsPath, "--endpoint-url", k.Endpoint}
-			return become(append(os.Environ(), k.Environ()...), append(argv, program(words)...)...)
+			return become(lab.Environ(k.Environ()...), append(argv, program(words)...)...)
 		},
 	}
 	c.Flags().StringVar(&awsPath, "aws", "aws", "the aws program to run")

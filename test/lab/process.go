@@ -46,7 +46,7 @@ func (l *Lab) start(name, host string, env []string, args ...string) (*Process, 
 	// Not bound to a context: the lab stops it, gently first.
 	p.cmd = fabric.Command(context.Background(), l.Spec.Prefix+host, args...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Env = Environ(env...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s in %s: %w", name, host, err)

@@ -157,7 +157,7 @@ func (r Runner) awsCommand(ctx context.Context, c Credentials, argv ...string) *
 		aws = "aws"
 	}
 	cmd := fabric.Command(ctx, r.Spec.Prefix+HostAWS, argv...)
-	cmd.Env = append(append(os.Environ(), c.Environ()...), "LAB_AWS="+aws)
+	cmd.Env = Environ(append(c.Environ(), "LAB_AWS="+aws)...)
 	return cmd
 }
 
