@@ -55,6 +55,7 @@ type NetRoute struct {
 	Kind        string // one of the Target constants
 	Target      string // id: local, igw-, pcx-, eni-, ...
 	Blackhole   bool
+	Propagated  bool // by a virtual private gateway; a static route to the same prefix wins
 }
 
 // NetPeering is a peering connection; packets pass only while Active.

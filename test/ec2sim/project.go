@@ -50,7 +50,7 @@ func project(st *state, gen uint64) Network {
 }
 
 func (st *state) netRoute(r route) NetRoute {
-	out := NetRoute{Destination: r.dest, Target: r.target, Blackhole: st.blackhole(r)}
+	out := NetRoute{Destination: r.dest, Target: r.target, Blackhole: st.blackhole(r), Propagated: r.origin == originPropagated}
 	switch idPrefix(r.target) {
 	case TargetLocal, TargetInternet, TargetPeering, TargetENI:
 		out.Kind = idPrefix(r.target)

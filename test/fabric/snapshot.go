@@ -154,7 +154,7 @@ func compileTable(t ec2sim.NetTable, v *vpc) *table {
 		}) {
 			continue
 		}
-		if old, twice := out.routes[dst]; twice && (old.Kind == ec2sim.TargetLocal || !old.Blackhole) {
+		if old, twice := out.routes[dst]; twice && !beats(r, old) {
 			continue
 		}
 		out.routes[dst] = r
@@ -164,6 +164,19 @@ func compileTable(t ec2sim.NetTable, v *vpc) *table {
 	}
 	slices.SortFunc(out.lengths, func(a, b int) int { return cmp.Compare(b, a) })
 	return out
+}
+
+// beats tells which of two routes to one prefix is taken: local before all, what leads
+// somewhere before a blackhole, static before propagated (VPC guide, route priority), else
+// the older one.
+func beats(r, old ec2sim.NetRoute) bool {
+	switch {
+	case old.Kind == ec2sim.TargetLocal:
+		return false
+	case r.Blackhole != old.Blackhole:
+		return old.Blackhole
+	}
+	return old.Propagated && !r.Propagated
 }
 
 // lookup finds the route with the longest prefix.

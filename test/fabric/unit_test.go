@@ -207,3 +207,28 @@ func TestNoPacketBreaksTheRouter(t *testing.T) {
 		t.Errorf("only %d of the packets could be read", read)
 	}
 }
+
+// TestStaticBeatsPropagated: of two routes to one prefix the static one is taken, whichever
+// came first; alone, the propagated one is.
+func TestStaticBeatsPropagated(t *testing.T) {
+	dst := netip.MustParsePrefix("10.110.0.0/16")
+	propagated := ec2sim.NetRoute{Destination: dst, Kind: ec2sim.TargetOther, Target: "vgw-1", Propagated: true}
+	static := ec2sim.NetRoute{Destination: dst, Kind: ec2sim.TargetPeering, Target: "pcx-1"}
+	gone := static
+	gone.Blackhole = true
+	for _, tt := range []struct {
+		name   string
+		routes []ec2sim.NetRoute
+		want   string
+	}{
+		{"propagated first", []ec2sim.NetRoute{propagated, static}, "pcx-1"},
+		{"static first", []ec2sim.NetRoute{static, propagated}, "pcx-1"},
+		{"propagated alone", []ec2sim.NetRoute{propagated}, "vgw-1"},
+		{"static that leads nowhere", []ec2sim.NetRoute{gone, propagated}, "vgw-1"},
+	} {
+		r, ok := compileTable(ec2sim.NetTable{ID: "rtb-1", Routes: tt.routes}, &vpc{}).lookup(netip.MustParseAddr("10.110.0.10"))
+		if !ok || r.Target != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, r.Target, tt.want)
+		}
+	}
+}
