@@ -357,8 +357,8 @@ func TestACrowdKeepsNobodyFromBeingAnswered(t *testing.T) {
 			c.working.Store(true)
 		}
 	}
-	if _, err := NewCaller(path).Status(t.Context()); err == nil || !strings.Contains(err.Error(), "too many others") {
-		t.Errorf("without the defence: %v", err)
+	if _, err := NewCaller(path).Status(t.Context()); err == nil { // "too many others", unless the connection is closed before that is read
+		t.Error("without the defence: hubctl was answered")
 	}
 }
 
