@@ -109,7 +109,8 @@ no packet left the hub that must not; nothing was left to do; status told the tr
 
 The lines can be typed beside a lab (` + "`hublab up`" + `): ` + "`on-hub`" + ` is ` + "`hublab exec hub --`" + `, ` + "`aws ACCOUNT`" + ` is
 ` + "`hublab aws ACCOUNT --`" + `, and the variables are ids of the lab's AWS objects (` + "`hublab hosts -o json`" + `). Times to converge
-include those of looking (30 ms and more), on a machine that ran two labs at once.
+include those of looking (30 ms and more), on a busy machine that ran two labs and more at once; rows may come from several
+runs of a day.
 
 `)
 	for i, v := range list {
